@@ -1,0 +1,157 @@
+"""Every bound of the server, in one frozen object.
+
+Everything that grows because of a peer has a number here, with its unit and its reason. ``None`` means that
+the bound exists and is off, because it would change what an honest client of the official server sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds of one server. Each field is read where the bound is enforced and nowhere else.
+
+    :raises ValueError: if a bound is not a positive number; the message names it.
+    """
+
+    # HTTP
+
+    header_line: int = 8_192
+    """Bytes of one header line, and of the request line. As in most servers; longer is answered 431 (414)."""
+
+    header_count: int = 100
+    """Header lines of one request, repeated names counted each time. More is answered 431."""
+
+    header_bytes: int = 16_384
+    """Bytes of all header lines of one request together, Node's bound. More is answered 431."""
+
+    header_time: float = 10.0
+    """Seconds from a connection's first byte of a request to the end of its headers. Then 408."""
+
+    body_time: float = 15.0
+    """Seconds a request body may take. Then 408, and the connection is closed."""
+
+    keep_alive_time: float = 5.0
+    """Seconds an HTTP connection may wait for its next request, Node's default."""
+
+    pipelined_requests: int = 16
+    """Unanswered requests of one connection; at the bound its reading pauses."""
+
+    write_stall_time: float = 30.0
+    """Seconds the peer may take no byte while something waits for it. Then the connection is aborted."""
+
+    close_time: float = 5.0
+    """Seconds the peer may take to answer a WebSocket close frame before the connection is dropped."""
+
+    tls_handshake_time: float = 10.0
+    """Seconds a TLS handshake may take."""
+
+    connections: int | None = None
+    """Open TCP connections of one process. ``None``: nine tenths of the open-file limit, less 100."""
+
+    # Engine.IO
+
+    payload_packets: int = 10_000
+    """Packets in one polling request body. More is a parse error."""
+
+    outbox_bytes: int = 1_048_576
+    """Bytes waiting for one client. Past it the session is closed (and kept for recovery)."""
+
+    outbox_packets: int = 4_096
+    """Packets waiting for one client. Past it the session is closed (and kept for recovery)."""
+
+    outbox_low_water: int = 262_144
+    """Bytes waiting for one client above which ``await socket.emit(...)`` waits."""
+
+    sessions: int | None = None
+    """Open sessions of one process. More are refused with 503."""
+
+    sessions_per_address: int | None = None
+    """Open sessions of one peer address. More are refused with 429."""
+
+    unconnected_sessions: int | None = None
+    """Sessions that have not joined a namespace yet, of one process. More are refused with 503."""
+
+    # WebSocket
+
+    fragments: int = 4_096
+    """Fragments of one WebSocket message. More closes the connection with 1008."""
+
+    fragment_time: float = 60.0
+    """Seconds a fragmented message may stay unfinished."""
+
+    pending_pongs: int = 16
+    """Pongs waiting to be written; further pings replace the newest (RFC 6455 section 5.5.3)."""
+
+    # Socket.IO
+
+    attachments: int = 10
+    """Binary attachments of one packet, in both directions: recent clients refuse more."""
+
+    attachment_bytes: int = 10_485_760
+    """Bytes of the attachments of one packet together."""
+
+    attachment_time: float = 60.0
+    """Seconds the attachments of one packet may take to arrive."""
+
+    json_depth: int = 64
+    """Nesting of arrays and objects in one packet."""
+
+    json_items: int = 100_000
+    """Commas, brackets and braces in one packet: they decide how much memory its values take."""
+
+    integer_bits: int | None = None
+    """Bits of an integer in a packet; 53 refuses what JavaScript cannot hold exactly."""
+
+    namespace_length: int = 255
+    """Characters of a namespace's name."""
+
+    namespaces_per_connection: int | None = None
+    """Namespaces one client may be in at a time."""
+
+    dynamic_namespaces: int = 10_000
+    """Namespaces that clients' names have created."""
+
+    rooms_per_socket: int | None = None
+    """Rooms one socket may be in."""
+
+    acks_per_socket: int = 10_000
+    """Acknowledgements awaited from one socket."""
+
+    ack_timeout: float = 20.0
+    """Seconds an operator waits for acknowledgements when no timeout was given."""
+
+    handlers_per_socket: int = 1_000
+    """Running ``async`` handlers of one socket; more events wait in its queue."""
+
+    queued_events: int = 64
+    """Events of one socket waiting for a handler; at the bound its connection's reading pauses."""
+
+    events_per_second: float | None = None
+    """Events of one connection per second; over it, its reading pauses."""
+
+    # Recovery
+
+    recovery_packets: int = 10_000
+    """Packets kept by the log of one namespace."""
+
+    recovery_bytes: int = 33_554_432
+    """Bytes kept by the log of one namespace."""
+
+    recovery_sessions: int = 10_000
+    """Disconnected sessions kept by one namespace."""
+
+    recovery_private_packets: int = 1_000
+    """Packets kept of those sent to one session alone."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and "None" in str(field.type):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f"limits.{field.name} must be a positive number, not {value!r}")
