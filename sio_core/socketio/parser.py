@@ -39,6 +39,10 @@ __all__ = ["Decoder", "JsonDecoder", "JsonParser", "Parser"]
 _dumps: Final = orjson.dumps
 _loads: Final = orjson.loads
 
+_TYPES: Final = "0123456"
+_EVENTS: Final = (EVENT, BINARY_EVENT)
+_ACKS: Final = (ACK, BINARY_ACK)
+
 _DIGITS: Final = re.compile(r"[0-9]+")
 _MAX_ID_DIGITS: Final = 16
 _MAX_COUNT_DIGITS: Final = 9
@@ -175,9 +179,9 @@ class JsonParser(Parser):
         """
         kind = packet.type
         data = packet.data
-        if kind in {EVENT, BINARY_EVENT} and data is not None:
+        if kind in _EVENTS and data is not None:
             return self.encode_event(packet.namespace, data, packet.id, prefix)
-        if kind in {ACK, BINARY_ACK} and data is not None:
+        if kind in _ACKS and data is not None:
             return self._encode(ACK, packet.namespace, data, packet.id, prefix)
         if not CONNECT <= kind <= BINARY_ACK:
             raise LocalProtocolError(f"there is no packet type {kind}")
@@ -258,6 +262,7 @@ class JsonDecoder(Decoder):
     __slots__ = (
         "_allow_reuse",
         "_attachments",
+        "_depth",
         "_expected",
         "_integer_bits",
         "_large_integer",
@@ -266,6 +271,7 @@ class JsonDecoder(Decoder):
         "_received_bytes",
         "_reviver",
         "_unchecked",
+        "_uncounted",
         "waiting",
     )
 
@@ -284,9 +290,13 @@ class JsonDecoder(Decoder):
             # A number with fewer digits is within the bound.
             self._integer_bits = limits.integer_bits
             self._large_integer = re.compile(f"[0-9]{{{len(str(1 << limits.integer_bits))}}}")
-        # A text as short as this cannot be over a limit: each level and each value takes a character.
+        # Texts as short as this cannot hold too many values, or be nested too deeply: each level takes two
+        # characters, each further value one.
+        self._depth = limits.json_depth
+        self._uncounted = limits.json_items
         self._unchecked = min(2 * limits.json_depth, limits.json_items)
         if reviver is not None or limits.integer_bits is not None:
+            self._uncounted = -1
             self._unchecked = -1
         self.waiting = False
         self._packet: Packet | None = None
@@ -318,10 +328,9 @@ class JsonDecoder(Decoder):
                     if not data:
                         raise InvalidPacket("invalid payload")
                     name = data[0]
-                    kind = type(name)
-                    if (name in RESERVED_EVENTS) if kind is str else (kind is not int and kind is not float):
+                    if (name in RESERVED_EVENTS) if type(name) is str else not is_event_data(data):
                         raise InvalidPacket("invalid payload")
-                    return Packet(EVENT, "/", data)
+                    return Packet(EVENT, "/", data, None)
                 return self._decode(message)
             if isinstance(message, bytes | bytearray | memoryview):
                 return self._attach(message)
@@ -333,11 +342,11 @@ class JsonDecoder(Decoder):
 
     def _decode(self, message: str) -> Packet | None:
         """Decode any text message, field by field."""
-        if not message.startswith(("0", "1", "2", "3", "4", "5", "6")):
-            # As JavaScript's Number() has it, whose text this is; of characters, "7" to "9" are numbers.
+        kind = _TYPES.find(message[:1]) if message else -1
+        if kind < 0:
+            # The text of the JavaScript implementation, whose number of a letter is NaN.
             first = message[:1]
             raise InvalidPacket(f"unknown packet type {first if first in ('7', '8', '9') else 'NaN'}")
-        kind = ord(message[0]) - 48
         position = 1
 
         count = 0
@@ -357,7 +366,7 @@ class JsonDecoder(Decoder):
             position += 1
 
         namespace = "/"
-        if message.startswith("/", position):
+        if message[position : position + 1] == "/":
             end = message.find(",", position)
             if end < 0:
                 end = len(message)
@@ -366,29 +375,36 @@ class JsonDecoder(Decoder):
                 self._check_namespace(kind, namespace)
             position = end + 1
 
+        # The payload of an event or ack is an array. Any other type has no use for an id, which is tolerated.
+        if EVENT <= kind <= ACK:
+            start = message.find("[", position)
+        else:
+            match = _DIGITS.match(message, position)
+            start = position if match is None else match.end()
+        digits = message[position:] if start < 0 else message[position:start]
         ack_id: int | None = None
-        match = _DIGITS.match(message, position)
-        if match is not None:
-            end = match.end()
-            if end - position > _MAX_ID_DIGITS:
+        if digits:
+            if not digits.isascii() or not digits.isdigit():
+                raise InvalidPacket("invalid payload")
+            if len(digits) > _MAX_ID_DIGITS:
                 raise InvalidPacket("invalid packet id")
-            ack_id = int(message[position:end])
-            position = end
+            ack_id = int(digits)
 
-        # Without a payload there is nothing to check: "42" is an event without a name, which nobody hears.
-        data: Any = [] if kind in {EVENT, ACK} else None
-        if position < len(message):
-            data = self._load(message[position:])
-            if kind == EVENT:
-                valid = is_event_data(data)
-            elif kind == ACK:
-                valid = isinstance(data, list)
-            elif kind == CONNECT:
-                valid = isinstance(data, dict)
-            elif kind == CONNECT_ERROR:
-                valid = isinstance(data, str | dict)
+        # Without a payload there is nothing to check: "2" is an event without a name, which nobody hears.
+        data: Any = None
+        if EVENT <= kind <= ACK:
+            if start < 0:
+                data = []
             else:
-                valid = False
+                data = self._load(message[start:])
+                if not (is_event_data(data) if kind == EVENT else isinstance(data, list)):
+                    raise InvalidPacket("invalid payload")
+        elif start < len(message):
+            data = self._load(message[start:])
+            if kind == CONNECT:
+                valid = isinstance(data, dict)
+            else:
+                valid = kind == CONNECT_ERROR and isinstance(data, str | dict)
             if not valid:
                 raise InvalidPacket("invalid payload")
 
@@ -430,7 +446,8 @@ class JsonDecoder(Decoder):
 
         :raises InvalidPacket: if it is none, or over a limit.
         """
-        if len(text) <= self._unchecked:
+        size = len(text)
+        if size <= self._unchecked or (size <= self._uncounted and _is_shallow(text, self._depth)):
             try:
                 return _loads(text)
             except ValueError:
@@ -527,9 +544,20 @@ def _count_values(text: str, limit: int) -> int:
     return count
 
 
+def _is_shallow(text: str, limit: int) -> bool:
+    """Say whether so little opens in a JSON text that it cannot be nested deeper than ``limit``."""
+    openings = text.count("[") + text.count("{")
+    if openings <= limit:
+        return True
+    # What opens right after the end of its neighbour is open in place of it, not inside it: the rows of a
+    # table are many brackets and no depth.
+    openings -= text.count("},{")
+    return openings <= limit or openings - text.count("],[") <= limit
+
+
 def _is_deeper(text: str, limit: int) -> bool:
     """Say whether a valid JSON text is nested deeper than ``limit``."""
-    if text.count("[") + text.count("{") <= limit:
+    if _is_shallow(text, limit):
         return False
     brackets = _outside_strings(text).encode("utf-8", "replace").translate(_BRACKETS, _NOT_BRACKETS)
     for _ in range(limit):
