@@ -34,6 +34,9 @@ __all__ = [
 _MESSAGE_BYTE: Final = b"\x04"
 _BASE64_HEAD: Final = "b4"
 
+# The digits of a length in a binary payload: bytes of their own value.
+_DIGIT_BYTES: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
+
 _MAX_LENGTH_DIGITS: Final = 10
 _MAX_FORM_FIELDS: Final = 1_000
 
@@ -114,7 +117,7 @@ def encode_binary_payload(packets: Iterable[str | bytes]) -> bytes:
         else:
             parts.append(b"\x01")
             data = encode_binary(packet)
-        parts.append(bytes(ord(digit) - 48 for digit in str(len(data))))
+        parts.append(str(len(data)).encode().translate(_DIGIT_BYTES))
         parts.append(b"\xff")
         parts.append(data)
     return b"".join(parts)

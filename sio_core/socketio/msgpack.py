@@ -36,6 +36,9 @@ _TIMESTAMP: Final = re.compile(rb"[\xd6\xd7]\xff|\xc7\x0c\xff")
 _SHORT_BUFFER: Final = re.compile(rb"(?:\xc7|\xc8\x00|\xc9\x00\x00\x00)[\x01\x08]\x00")
 
 
+_KEPT_TYPES: Final = (bytes, bytearray, memoryview, datetime)
+
+
 class _Undefined:
     """JavaScript's ``undefined`` while a packet is read: absent, which ``null`` is not."""
 
@@ -94,7 +97,9 @@ class MsgpackParser(Parser):
         if message and (b"\xff" not in message or _TIMESTAMP.search(message) is None):
             return message
         try:
-            return self._encoder.encode(_Rewriter(self._default).rewrite(fields))
+            # First what msgspec knows and the rewriter does not: sets, decimals, and objects with fields.
+            plain = msgspec.to_builtins(fields, builtin_types=_KEPT_TYPES, enc_hook=self._describe)
+            return self._encoder.encode(_Rewriter(self._default).rewrite(plain))
         except RecursionError:
             raise ValueError("the payload is circular, or nested too deeply") from None
 
@@ -136,14 +141,20 @@ class MsgpackDecoder(Decoder):
             raise InvalidPacket("got plaintext data where every packet is binary")
         if not isinstance(message, bytes):
             raise InvalidPacket(f"Unknown type: {type(message).__name__}")
-        decoded: Any = None
+        try:
+            return self._packet(self._read(message))
+        except (RecursionError, MemoryError):
+            # The caller may stand deep in a stack already; whatever it was, the packet was not read.
+            raise InvalidPacket("invalid payload") from None
+
+    def _read(self, message: bytes) -> object:
+        """Return the value of a message, and ``None`` if it has none."""
         try:
             if len(message) > self._limits.json_items or _may_hold_short_buffer(message):
                 message = _normalise(message, self._limits.json_items)
-            decoded = self._decoder.decode(message)
-        except (ValueError, TypeError, IndexError, OverflowError, RecursionError, MemoryError):
-            pass
-        return self._packet(decoded)
+            return self._decoder.decode(message)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
 
     def _packet(self, decoded: object) -> Packet:
         if not isinstance(decoded, dict):

@@ -38,7 +38,7 @@ RESERVED_EVENTS: Final[frozenset[str]] = frozenset(
 )
 
 
-class Packet:
+class Packet:  # noqa: PLW1641 - compared in tests, and never a key
     """A packet of the Socket.IO protocol.
 
     :ivar type: one of the constants of this module; a decoder never gives BINARY_EVENT or BINARY_ACK.
@@ -69,8 +69,6 @@ class Packet:
             and self.id == other.id
             and bool(self.data == other.data)
         )
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def is_event_data(data: object) -> bool:

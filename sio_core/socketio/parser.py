@@ -108,7 +108,7 @@ class Parser(ABC):
                     raise LocalProtocolError("the text of a packet comes first, and there is only one")
                 text = prefix + message.encode()
             else:
-                binary.append(message)
+                binary.append(bytes(message))
         return text, binary
 
     def encode_event(
@@ -308,9 +308,7 @@ class JsonDecoder(Decoder):
         """Forget an unfinished packet and its attachments."""
         self.waiting = False
         self._packet = None
-        self._expected = 0
         self._attachments = []
-        self._received_bytes = 0
 
     def add(self, message: str | bytes) -> Packet | None:
         """Take one message; return the packet it completes, or ``None`` while attachments are outstanding.
@@ -335,8 +333,11 @@ class JsonDecoder(Decoder):
             if isinstance(message, bytes | bytearray | memoryview):
                 return self._attach(message)
         except (RecursionError, MemoryError):
-            # The caller may stand deep in a stack already; whatever it was, the packet was not read.
-            self.reset()
+            # The caller may stand deep in a stack already; whatever it was, the packet was not read. There
+            # may be no room for a call, so this is reset(), by hand.
+            self.waiting = False
+            self._packet = None
+            self._attachments = []
             raise InvalidPacket("invalid payload") from None
         raise InvalidPacket(f"Unknown type: {type(message).__name__}")
 
@@ -413,6 +414,7 @@ class JsonDecoder(Decoder):
             return packet
         self._packet = packet
         self._expected = count
+        self._received_bytes = 0
         self.waiting = True
         return None
 

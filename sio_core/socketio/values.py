@@ -37,7 +37,9 @@ def describe(value: object, default: Callable[[Any], Any] | None) -> object:
         model_dump = getattr(value, "model_dump", None)
         if callable(model_dump):
             return model_dump()
-    # orjson takes no subclass of these.
+    # The encoders know dict, and orjson no subclass of the other two.
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, float):
