@@ -113,7 +113,9 @@ def encode_binary_payload(packets: Iterable[str | bytes]) -> bytes:
     for packet in packets:
         if isinstance(packet, str):
             parts.append(b"\x00")
-            data = packet.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+            if not packet.isascii():
+                packet = packet.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            data = packet.encode()
         else:
             parts.append(b"\x01")
             data = encode_binary(packet)

@@ -1,8 +1,8 @@
 """Cross-origin rules: what a browser may read from another page's origin, and which origin is our own.
 
 :func:`preflight` and :func:`cors_headers` say what the ``cors`` module of Node says. CORS blocks nothing: it
-tells browsers what scripts may read, and WebSockets it does not cover at all. What blocks is the engine's check
-of the ``Origin`` header, for which :func:`same_origin` and :func:`allows` are the two questions.
+tells browsers what scripts may read, and it does not cover WebSockets at all. What blocks is the engine's
+check of the ``Origin`` header, for which :func:`same_origin` and :func:`allows` are the two questions.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 :class:`HttpReader` finds the end of a head itself, so that it can bound it while it grows, checks what can be
 checked about it as a whole, and has llhttp (through httptools) take it apart: a head must please both. Bodies
-are read here, because llhttp neither bounds chunk extensions and trailers nor says where a body ended. All that
+are read here, because llhttp neither bounds chunk extensions and trailers nor says where a body ended. What
 is ambiguous is refused: requests are smuggled past recipients that disagree about where they end (RFC 9112
 section 11.2).
 
@@ -19,7 +19,7 @@ from typing import Final
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
 from sio_core.limits import Limits
-from sio_core.wire.message import Request, Response, add_field, field_name, header_line, share
+from sio_core.wire.message import Fields, Request, Response, header_line, share
 
 __all__ = ["END", "BadRequest", "End", "HttpEvent", "HttpReader", "compress_body", "encode_response"]
 
@@ -83,34 +83,7 @@ _CONTENT_LENGTH: Final = re.compile(r"[0-9]{1,15}").fullmatch
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})((?:;[\t\x20-\x7e\x80-\xff]*)?)").fullmatch
 _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*").fullmatch
 
-# Every byte a line may consist of.
-_TEXT: Final = bytes((9, *range(0x20, 0x7F), *range(0x80, 0x100)))
 _FIRST_VISIBLE: Final = 0x21
-
-
-class _Head:
-    """What llhttp reports about one head."""
-
-    __slots__ = ("count", "headers", "problem")
-
-    def __init__(self) -> None:
-        self.headers: dict[str, str] = {}
-        self.count: int = 0
-        self.problem: str = ""
-
-    def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
-        self.count += 1
-        name = field_name(raw_name)
-        if name in self.headers and name in _ONCE:
-            self.problem = "repeated header"
-        elif name:
-            add_field(self.headers, name, raw_value.strip(b" \t"))
-        else:
-            self.problem = "invalid header name"
-
-
-# RFC 9112 sections 3.2 and 6.3: where they are repeated, recipients disagree which one counts.
-_ONCE: Final = frozenset({"content-length", "host", "transfer-encoding"})
 
 
 class HttpReader:
@@ -267,9 +240,9 @@ class HttpReader:
                 if len(field) > limits.header_line:
                     self._refuse(431, "header too long")
                     return
-        # Each CRLF is two of the bytes that are no text: if there are more, then a control character is among
-        # them, or a CR or LF alone (RFC 9112 section 2.2, RFC 9110 section 5.5).
-        if len(head.translate(None, _TEXT)) != 2 * lines:
+        # A CR or LF alone ends a line for some (RFC 9112 section 2.2), and NUL a string. The other control
+        # characters are llhttp's to refuse.
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
             self._refuse(400, "invalid character")
             return
         match = _REQUEST_LINE(head, 0, line_length)
@@ -282,7 +255,7 @@ class HttpReader:
             self._refuse(505, "unsupported HTTP version")
             return
 
-        parsed = _Head()
+        parsed = Fields()
         try:
             HttpRequestParser(parsed).feed_data(head)
         except HttpParserUpgrade:
@@ -367,7 +340,9 @@ class HttpReader:
         close = version == "1.0"
         upgrade = False
         connection = headers.get("connection")
-        if connection is not None:
+        if connection == "keep-alive":
+            close = False
+        elif connection is not None:
             options = [option.strip(" \t") for option in connection.lower().split(",")]
             close = "close" in options or (close and "keep-alive" not in options)
             # An upgrade request may be treated as any other; one with a body always is, so that there is no
@@ -561,7 +536,7 @@ _CHOICES: Final[dict[str, str]] = {}
 _CHOICES_MAX: Final = 64
 
 
-def _choose_coding(accept_encoding: str) -> str:
+def choose_coding(accept_encoding: str) -> str:
     """Return ``"gzip"``, ``"deflate"`` or ``""``: the one the client likes best, the first of equal ones."""
     weights: dict[str, float] = {}
     for item in accept_encoding.split(","):
@@ -596,7 +571,7 @@ def compress_body(body: bytes, accept_encoding: str, threshold: int) -> tuple[by
         return body, ""
     coding = _CHOICES.get(accept_encoding)
     if coding is None:
-        coding = _choose_coding(accept_encoding)
+        coding = choose_coding(accept_encoding)
         if len(_CHOICES) >= _CHOICES_MAX:
             _CHOICES.clear()
         _CHOICES[accept_encoding] = coding

@@ -13,16 +13,7 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-__all__ = [
-    "Request",
-    "Response",
-    "add_field",
-    "field_name",
-    "header_line",
-    "is_field_value",
-    "parse_query",
-    "share",
-]
+__all__ = ["Fields", "Request", "Response", "header_line", "is_field_value", "parse_query", "share"]
 
 # RFC 9110 section 5.6.2.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -111,12 +102,10 @@ _SINGLETONS: Final = frozenset(
     {
         "age",
         "authorization",
-        "content-length",
         "content-type",
         "etag",
         "expires",
         "from",
-        "host",
         "if-modified-since",
         "if-unmodified-since",
         "last-modified",
@@ -129,6 +118,10 @@ _SINGLETONS: Final = frozenset(
         "user-agent",
     }
 )
+
+# Recipients that take the one or the other of two disagree about where the request ends, or whom it is for
+# (RFC 9112 sections 3.2 and 6.3).
+_ONCE: Final = frozenset({"content-length", "host", "transfer-encoding"})
 
 # Values of these fields are the same for many clients and no secrets.
 _SHARED_FIELDS: Final = frozenset(
@@ -145,7 +138,6 @@ _SHARED_FIELDS: Final = frozenset(
         "origin",
         "pragma",
         "priority",
-        "referer",
         "sec-ch-ua",
         "sec-ch-ua-mobile",
         "sec-ch-ua-platform",
@@ -172,17 +164,57 @@ _QUERY_WORDS: Final[dict[str, str]] = {
 }
 
 
-def field_name(raw: bytes) -> str:
-    """Return the lower-case name of a header field, or ``""`` if it is not a token (RFC 9110 section 5.1)."""
+class Fields:
+    """Collects the header fields of one request.
+
+    :ivar headers: the values by lower-case name. A repeated field is joined as Node joins it: cookies with
+        ``"; "`` (RFC 6265 section 5.4), lists with ``", "``; of those that are not lists the first counts.
+    :ivar count: the fields there were.
+    :ivar problem: what is wrong with one of them; empty if nothing is.
+    """
+
+    __slots__ = ("count", "headers", "problem")
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.count: int = 0
+        self.problem: str = ""
+
+    def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
+        """Add a field. The name of this method is llhttp's."""
+        self.count += 1
+        name = _NAMES.get(raw_name)
+        if name is None:
+            name = _read_name(raw_name)
+            if not name:
+                self.problem = "invalid header name"
+                return
+        value = _VALUES.get(raw_value)
+        if value is None:
+            value = _read_value(name, raw_value)
+        headers = self.headers
+        if name not in headers:
+            headers[name] = value
+        elif name in _ONCE:
+            self.problem = "repeated header"
+        elif name not in _SINGLETONS:
+            headers[name] += ("; " if name == "cookie" else ", ") + value
+
+
+def _read_name(raw: bytes) -> str:
+    """Return the lower-case name of a header field, or ``""`` if it is no token (RFC 9110 section 5.1)."""
+    raw = raw.lower()
     name = _NAMES.get(raw)
-    if name is not None:
-        return name
-    lower = raw.lower()
-    name = _NAMES.get(lower)
-    if name is not None:
-        return name
-    text = lower.decode("latin-1")
-    return text if _TOKEN.fullmatch(text) else ""
+    if name is None:
+        name = raw.decode("latin-1")
+        if not _TOKEN.fullmatch(name):
+            return ""
+    return name
+
+
+def _read_value(name: str, raw: bytes) -> str:
+    raw = raw.strip(b" \t")
+    return share(raw) if name in _SHARED_FIELDS else raw.decode("latin-1")
 
 
 def share(raw: bytes) -> str:
@@ -195,19 +227,6 @@ def share(raw: bytes) -> str:
                 _VALUES.clear()
             _VALUES[raw] = value
     return value
-
-
-def add_field(headers: dict[str, str], name: str, raw: bytes) -> None:
-    """Add a field to ``headers``; ``name`` is what :func:`field_name` returned, ``raw`` has no outer space.
-
-    A repeated field is joined as Node joins it: cookies with ``"; "`` (RFC 6265 section 5.4), lists with
-    ``", "``, and of the fields that are not lists the first counts.
-    """
-    value = share(raw) if name in _SHARED_FIELDS else raw.decode("latin-1")
-    if name not in headers:
-        headers[name] = value
-    elif name not in _SINGLETONS:
-        headers[name] += ("; " if name == "cookie" else ", ") + value
 
 
 def is_field_value(value: str) -> bool:
@@ -269,8 +288,8 @@ class Request:
         *,
         method: str = "GET",
         target: str = "/",
-        path: str = "",
-        query: str = "",
+        path: str | None = None,
+        query: str | None = None,
         headers: dict[str, str] | None = None,
         version: str = "1.1",
         secure: bool = False,
@@ -279,8 +298,10 @@ class Request:
         body: bytes = b"",
         upgrade: bool = False,
     ) -> None:
-        if not path:
-            path, _, query = target.partition("?")
+        if path is None or query is None:
+            raw_path, _, raw_query = target.partition("?")
+            path = raw_path if path is None else path
+            query = raw_query if query is None else query
         self.method: str = method
         self.target: str = target
         self.path: str = path

@@ -1,9 +1,9 @@
 """WebSocket as a server speaks it: the opening handshake, and frames (RFC 6455, RFC 7692).
 
 :func:`accept` answers the handshake; then a :class:`WebSocket` takes the bytes of one connection and gives
-messages. A whole, masked, unfragmented data frame within one read is a message at once: a slice, an unmasking, a
-decoding. Every other frame takes the long way, and whatever grows there has a bound. What is wrong is refused as
-soon as the bytes that say so have come: the opcode, the mask, the length, then the rest.
+messages. A whole, masked, unfragmented data frame within one read is a message at once: a slice, an
+unmasking, a decoding. Every other frame takes the long way, and whatever grows there has a bound. What is
+wrong is refused as soon as the bytes that say so have come: the opcode, the mask, the length, then the rest.
 
 Of the package ``websockets`` only functions are used: unmasking, the accept key, the parser of extensions.
 """
@@ -407,6 +407,7 @@ class WebSocket:
         connection is gone.
     :ivar close_sent: a close frame was handed out or waits in :meth:`data_to_send`.
     :ivar blocked: set by the caller while what it writes waits; pongs are then reduced to the newest.
+    :ivar eventful: something but plain messages is going on: control frames, a fragmented message, the end.
     :ivar extended: an extension was negotiated, so messages are to be sent with :meth:`encode`.
     """
 
@@ -425,6 +426,7 @@ class WebSocket:
         "blocked",
         "close_sent",
         "closed",
+        "eventful",
         "extended",
     )
 
@@ -445,6 +447,7 @@ class WebSocket:
         self.blocked: bool = False
         self.close_sent: bool = False
         self.closed: Closed | None = None
+        self.eventful: bool = False
         self.extended: bool = self._compression is not None
 
     @property
@@ -560,8 +563,11 @@ class WebSocket:
     def _check_header(self, first: int, opcode: int, length: int) -> str:
         """Return what is wrong with the header of a frame (RFC 6455 sections 5.2, 5.4, 5.5), if anything."""
         # RFC 7692 section 6: RSV1 stands at the first frame of a compressed message.
-        if first & 0x70 and (first & 0x30 or self._compression is None or opcode not in (_TEXT, _BINARY)):
-            return "Invalid WebSocket frame: RSV bits must be clear"
+        if first & 0x70:
+            if first & 0x30:
+                return "Invalid WebSocket frame: RSV2 and RSV3 must be clear"
+            if self._compression is None or opcode not in (_TEXT, _BINARY):
+                return "Invalid WebSocket frame: RSV1 must be clear"
         if opcode >= _CLOSE:
             if not first & 0x80:
                 return "Invalid WebSocket frame: FIN must be set"
@@ -588,7 +594,7 @@ class WebSocket:
             try:
                 inflated = compression.inflate(payload, fin, room)
             except zlib.error:
-                self._fail(_PROTOCOL_ERROR, "Invalid WebSocket frame: invalid compressed data")
+                self._fail(_INVALID_DATA, "Invalid WebSocket frame: invalid compressed data")
                 return False
             if inflated is None:
                 self._fail(_TOO_BIG, "Max payload size exceeded")
@@ -598,6 +604,7 @@ class WebSocket:
         if opcode != _CONTINUATION and not fin:
             self._opcode = opcode
             self._message = bytearray(payload)
+            self.eventful = True
             return True
         if message is not None:
             opcode = self._opcode
@@ -619,6 +626,7 @@ class WebSocket:
 
     def _receive_ping(self, payload: bytes) -> None:
         # RFC 6455 section 5.5.3: of several pings, only the most recent must be answered.
+        self.eventful = True
         frame = _header(0x8A, len(payload)) + payload
         pongs = self._pongs
         if pongs is None:
@@ -651,6 +659,7 @@ class WebSocket:
     def _send_close(self, payload: bytes) -> None:
         if not self.close_sent:
             self.close_sent = True
+            self.eventful = True
             self._close = _header(0x88, len(payload)) + payload
 
     def _fail(self, code: int, error: str) -> int:
@@ -661,6 +670,7 @@ class WebSocket:
 
     def _end(self, closed: Closed) -> None:
         self.closed = closed
+        self.eventful = True
         self._buffer = None
         self._message = None
         self._opcode = 0
@@ -682,6 +692,7 @@ class WebSocket:
             data = b"".join(pongs)
             self._pongs = None
         self._close = b""
+        self.eventful = self.closed is not None or self._opcode != 0
         return data
 
     def encode(self, payload: bytes, binary: bool) -> bytes:

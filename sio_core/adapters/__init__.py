@@ -1,0 +1,1 @@
+"""Rooms and broadcasts, in this process or across several."""

@@ -1,0 +1,199 @@
+"""What an adapter is: it knows the rooms of one namespace, here or on every node of a cluster.
+
+The seam to the sockets of this process is :class:`LocalSockets`, which the namespace implements: adapters depend on
+it and never on the layers above. The methods are those of the official server's adapters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sio_core.errors import AdapterError
+from sio_core.socketio.rooms import Rooms
+
+__all__ = ["Adapter", "AdapterFactory", "BroadcastOptions", "LocalSockets", "SavedSession", "SocketDetails"]
+
+NOBODY: Final[frozenset[str]] = frozenset()
+
+
+class BroadcastOptions:
+    """Whom a broadcast is for, and how it travels.
+
+    :ivar rooms: their members receive it; empty: everyone.
+    :ivar except_: the members of these rooms do not.
+    :ivar volatile: it may be dropped where it cannot leave at once.
+    :ivar local: only for the sockets of this process.
+    :ivar compress: whether polling responses that carry it may be compressed.
+    :ivar timeout: seconds to wait for answers; ``None`` for the default.
+    """
+
+    __slots__ = ("compress", "except_", "local", "rooms", "timeout", "volatile")
+
+    def __init__(
+        self,
+        rooms: Collection[str] = NOBODY,
+        except_: Collection[str] = NOBODY,
+        volatile: bool = False,
+        local: bool = False,
+        compress: bool = True,
+        timeout: float | None = None,
+    ) -> None:
+        self.rooms = rooms
+        self.except_ = except_
+        self.volatile = volatile
+        self.local = local
+        self.compress = compress
+        self.timeout = timeout
+
+
+@dataclass(slots=True)
+class SocketDetails:
+    """What one node tells another about a socket."""
+
+    id: str
+    handshake: Any
+    rooms: list[str]
+    data: Any
+
+
+@dataclass(slots=True)
+class SavedSession:
+    """What recovery gives back to a client: its socket id, rooms, data, and the packets it missed."""
+
+    id: str
+    pid: str
+    rooms: list[str]
+    data: Any
+    missed: list[list[Any]] = field(default_factory=list)
+
+
+class LocalSockets(ABC):
+    """The sockets of one namespace in this process, as an adapter sees them."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def deliver(self, ids: Iterable[str], data: list[Any], options: BroadcastOptions) -> None:
+        """Send an event to sockets. ``ids`` may hold some that are not connected here; they are passed over."""
+
+    @abstractmethod
+    def deliver_with_ack(
+        self, ids: Iterable[str], data: list[Any], options: BroadcastOptions, ack: Callable[[list[Any]], None]
+    ) -> int:
+        """Send an event to sockets and have ``ack`` called with each answer; return how many sockets there are."""
+
+    @abstractmethod
+    def details(self, ids: Iterable[str]) -> list[SocketDetails]:
+        """Describe sockets to another node."""
+
+    @abstractmethod
+    def disconnect(self, ids: Iterable[str], close: bool) -> None:
+        """Disconnect sockets."""
+
+    @abstractmethod
+    def receive_server_event(self, args: list[Any], ack: Callable[..., None] | None) -> None:
+        """Another node has sent an event to this one."""
+
+
+class Adapter(ABC):
+    """The rooms of one namespace. The base class has those of this process; a cluster adds the other nodes.
+
+    :ivar name: the namespace's name.
+    :ivar rooms: the local rooms; its ``on`` reports ``create-room``, ``delete-room``, ``join-room``, ``leave-room``.
+    """
+
+    __slots__ = ("local", "name", "rooms")
+
+    def __init__(self, name: str, local: LocalSockets) -> None:
+        self.name = name
+        self.local = local
+        self.rooms = Rooms()
+
+    async def start(self) -> None:  # noqa: B027 - most adapters have nothing to start
+        """Called when the server starts, or when the namespace is made by a running server."""
+
+    async def close(self) -> None:  # noqa: B027
+        """Called when the namespace is gone or the server closes."""
+
+    async def server_count(self) -> int:
+        """How many nodes there are, this one included."""
+        return 1
+
+    def add_all(self, member: str, rooms: Iterable[str]) -> None:
+        """Put a local socket into rooms."""
+        self.rooms.join(member, rooms)
+
+    def remove(self, member: str, rooms: Iterable[str]) -> None:
+        """Take a local socket out of rooms."""
+        self.rooms.leave(member, rooms)
+
+    def remove_all(self, member: str) -> None:
+        """Take a local socket out of every room."""
+        self.rooms.leave_all(member)
+
+    def select(self, options: BroadcastOptions) -> Iterable[str]:
+        """The local sockets that a broadcast is for."""
+        return self.rooms.select(options.rooms, options.except_)
+
+    @abstractmethod
+    def broadcast(self, data: list[Any], options: BroadcastOptions) -> Awaitable[None] | None:
+        """Send the event ``[name, *args]``; what is returned ends when it is published, ``None`` if at once."""
+
+    @abstractmethod
+    def broadcast_with_ack(
+        self,
+        data: list[Any],
+        options: BroadcastOptions,
+        client_count: Callable[[int], None],
+        ack: Callable[[list[Any]], None],
+    ) -> None:
+        """Send an event; call ``client_count`` once for each node and ``ack`` once for each client's answer."""
+
+    @abstractmethod
+    async def fetch_sockets(self, options: BroadcastOptions) -> list[SocketDetails]:
+        """Describe the sockets that ``options`` choose, of every node."""
+
+    @abstractmethod
+    def add_sockets(self, options: BroadcastOptions, rooms: list[str]) -> Awaitable[None] | None:
+        """Put the sockets that ``options`` choose into rooms."""
+
+    @abstractmethod
+    def remove_sockets(self, options: BroadcastOptions, rooms: list[str]) -> Awaitable[None] | None:
+        """Take the sockets that ``options`` choose out of rooms."""
+
+    @abstractmethod
+    def disconnect_sockets(self, options: BroadcastOptions, close: bool) -> Awaitable[None] | None:
+        """Disconnect the sockets that ``options`` choose."""
+
+    def server_side_emit(self, args: list[Any]) -> Awaitable[None] | None:
+        """Send an event to the other nodes."""
+        raise AdapterError("this adapter has no other nodes: server_side_emit is not supported")
+
+    async def server_side_emit_with_ack(self, args: list[Any], timeout: float | None) -> list[Any]:
+        """Send an event to the other nodes and return their answers."""
+        raise AdapterError("this adapter has no other nodes: server_side_emit_with_ack is not supported")
+
+    # Connection state recovery. An adapter without it keeps these.
+
+    @property
+    def recovers(self) -> bool:
+        """Whether sessions are kept, so that direct events too must go through :meth:`send`."""
+        return False
+
+    def send(self, member: str, data: list[Any]) -> str | None:
+        """An event goes to one local socket alone: log it; return its offset."""
+        return None
+
+    def save_session(self, session: SavedSession) -> None:  # noqa: B027
+        """Keep what a client that lost its connection may claim back."""
+
+    def restore_session(self, pid: str, offset: str) -> SavedSession | Awaitable[SavedSession | None] | None:
+        """Give a client back what it claims, with the packets it missed; ``None`` if that is not all here."""
+        return None
+
+
+AdapterFactory = Callable[[str, LocalSockets], Adapter]
+"""Makes the adapter of a namespace."""

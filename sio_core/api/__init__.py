@@ -1,0 +1,1 @@
+"""What an application sees: namespaces, sockets, operators, handlers, middlewares."""

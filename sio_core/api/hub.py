@@ -1,0 +1,558 @@
+"""The junction of the two protocols: sessions below, namespaces and sockets above.
+
+``process`` takes what a session reports and hands it to the client's sockets; it is safe to call again from inside a
+listener. Everything here is synchronous; what the application awaits runs through :meth:`Hub.run_steps`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from typing import Any, Final
+
+from sio_core.adapters.base import Adapter, AdapterFactory, LocalSockets, SavedSession
+from sio_core.adapters.memory import MemoryAdapter
+from sio_core.api.broadcast import DONE
+from sio_core.api.handlers import Handler
+from sio_core.api.namespace import Namespace, ParentNamespace, make_socket_id
+from sio_core.api.socket import Handshake, Socket
+from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
+from sio_core.engineio.engine import Application, Engine
+from sio_core.engineio.options import EngineOptions
+from sio_core.engineio.packet import Encoded
+from sio_core.engineio.session import Closed, Session
+from sio_core.engineio.states import OPEN
+from sio_core.errors import ConnectError, InvalidPacket, UnexpectedPacket
+from sio_core.ids import PrivateSessionId, make_id
+from sio_core.limits import Limits
+from sio_core.runtime import Runtime
+from sio_core.socketio.client import Client
+from sio_core.socketio.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
+from sio_core.socketio.parser import Parser
+
+__all__ = ["ConnectedClient", "Hub"]
+
+MESSAGE: Final = b"4"
+"""What every text message of Engine.IO starts with."""
+
+Steps = Generator[Awaitable[Any], Any, None]
+
+logger = logging.getLogger(__name__)
+
+
+class ConnectTimeout(Timed):
+    """Closes a session that has joined no namespace in time."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        self._session.close()
+
+
+class ConnectedClient(Client[Socket[Any]]):
+    """One client: what its namespaces share.
+
+    :ivar conn: the Engine.IO session.
+    :ivar issued: when it connected, in milliseconds since 1970.
+    """
+
+    __slots__ = ("conn", "connect_timeout", "issued")
+
+    def __init__(self, session: Session, parser: Parser, limits: Limits, connect_timeout: ConnectTimeout) -> None:
+        super().__init__(parser.decoder(limits))
+        self.conn = session
+        self.connect_timeout = connect_timeout
+        self.issued = int(time.time() * 1000)
+
+    @property
+    def request(self) -> Any:
+        """The first HTTP request of the session."""
+        return self.conn.request
+
+
+class Hub(Application):
+    """The inner half of a server: everything but the serving.
+
+    :ivar namespaces: by their name.
+    :ivar thread: the thread the server belongs to; 0 before it runs.
+    """
+
+    __slots__ = (
+        "_adapter_factory",
+        "_connect_timeout",
+        "_data_factory",
+        "_deferred",
+        "_error_handlers",
+        "_parents",
+        "_parser",
+        "_runtime",
+        "_skip_middlewares",
+        "cleanup_empty_child_namespaces",
+        "deadlines",
+        "engine",
+        "limits",
+        "main",
+        "namespaces",
+        "thread",
+    )
+
+    def __init__(
+        self,
+        engine_options: EngineOptions,
+        *,
+        parser: Parser,
+        adapter: AdapterFactory | None,
+        connect_timeout: float,
+        cleanup_empty_child_namespaces: bool,
+        skip_middlewares: bool,
+        data_factory: Callable[[], Any],
+    ) -> None:
+        self.limits = engine_options.limits
+        self.deadlines = Deadlines()
+        self.engine = Engine(engine_options, self, self.deadlines, self._now)
+        self.cleanup_empty_child_namespaces = cleanup_empty_child_namespaces
+        self.namespaces: dict[str, Namespace] = {}
+        self.thread = 0
+        self._adapter_factory = adapter
+        self._connect_timeout = connect_timeout
+        self._data_factory = data_factory
+        self._deferred: list[Session] = []
+        self._error_handlers: list[Callable[..., Any]] = []
+        self._parents: list[ParentNamespace] = []
+        self._parser = parser
+        self._runtime: Runtime | None = None
+        self._skip_middlewares = skip_middlewares
+        self.main = self.of("/")
+
+    # Running
+
+    @property
+    def runtime(self) -> Runtime:
+        """The event loop the server belongs to.
+
+        :raises RuntimeError: if it does not run.
+        """
+        if self._runtime is None:
+            raise RuntimeError("the server is not running")
+        return self._runtime
+
+    @property
+    def running(self) -> bool:
+        """Whether the server belongs to an event loop now."""
+        return self._runtime is not None
+
+    def start(self, runtime: Runtime) -> None:
+        """The server belongs to this event loop from now on."""
+        self._runtime = runtime
+        self.thread = runtime.thread
+
+    def stop(self) -> None:
+        """The server belongs to no event loop any more."""
+        self._runtime = None
+        self.thread = 0
+
+    def _now(self) -> float:
+        return self._runtime.now() if self._runtime is not None else 0.0
+
+    # Sessions
+
+    def opened(self, session: Session) -> None:
+        timeout = ConnectTimeout(session)
+        timeout.deadline = self._now() + self._connect_timeout
+        self.deadlines.schedule(timeout)
+        client = ConnectedClient(session, self._parser, self.limits, timeout)
+        session.context = client
+        if session.protocol == 3:  # a client of Socket.IO 2 is in "/" without asking
+            self._connect(client, Packet(CONNECT, "/"))
+
+    def process(self, session: Session) -> None:
+        if session.processing:
+            return  # the loop below goes on with what was added
+        session.processing = True
+        try:
+            while session.events:
+                for event in session.take_events():
+                    if isinstance(event, str | bytes):
+                        self._receive(session, event)
+                    elif isinstance(event, Closed):
+                        self._closed(session, event)
+                    if session.listeners is not None:
+                        self._notify_session(session, event)
+        except Exception:
+            logger.exception("session %s… is closed after an internal error", session.id[:6])
+            session.close(discard=True)
+        finally:
+            session.processing = False
+
+    def defer(self, session: Session) -> None:
+        if session.processing:
+            return
+        self._deferred.append(session)
+        if len(self._deferred) == 1 and self._runtime is not None:
+            self._runtime.call_soon(self.process_deferred)
+
+    def process_deferred(self) -> None:
+        """Process the sessions that got events where none could be delivered."""
+        deferred, self._deferred = self._deferred, []
+        for session in deferred:
+            self.process(session)
+
+    def _notify_session(self, session: Session, event: Any) -> None:
+        for function, args in session.notifications(event):
+            self.run(function, args, "a listener of a session", None)
+
+    def _receive(self, session: Session, message: str | bytes) -> None:
+        client: ConnectedClient = session.context
+        if session.state is not OPEN:
+            return
+        try:
+            packet = client.receive(message)
+        except InvalidPacket as error:
+            for socket in list(client.members.values()):
+                socket.notify_error(error)
+            session.close()
+            return
+        except UnexpectedPacket as error:
+            logger.debug("session %s…: %s", session.id[:6], error)
+            self._violation(client)
+            return
+        if packet is None:
+            return
+        kind = packet.type
+        if kind == EVENT:
+            client.members[packet.namespace].receive_event(packet.data, packet.id)
+        elif kind == ACK:
+            client.members[packet.namespace].receive_ack(packet.data, packet.id)
+        elif kind == DISCONNECT:
+            client.members[packet.namespace].close("client namespace disconnect", None)
+        else:
+            self._connect(client, packet)
+
+    def _closed(self, session: Session, event: Closed) -> None:
+        client: ConnectedClient = session.context
+        client.connect_timeout.deadline = NEVER
+        client.reset()
+        for socket in list(client.members.values()):
+            socket.close(event.reason, event.details)
+
+    def _violation(self, client: ConnectedClient) -> None:
+        """The client broke the protocol of namespaces: the connection ends, and its sockets at once."""
+        client.conn.close()
+        client.conn.deliver()
+        for socket in list(client.members.values()):
+            socket.close("forced close" if client.conn.state == "closed" else "forced server close", None)
+
+    def disconnect_client(self, client: ConnectedClient) -> None:
+        """Disconnect a client from every namespace, and end its connection."""
+        for socket in list(client.members.values()):
+            socket.disconnect()
+        client.conn.close()
+
+    # Packets
+
+    def encode_event(self, namespace: str, data: list[Any], ack_id: int | None, compress: bool) -> list[Encoded]:
+        """Encode an event once, for any number of receivers."""
+        text, attachments = self._parser.encode_event(namespace, data, ack_id, MESSAGE)
+        return encoded(text, attachments, compress)
+
+    def send_event(
+        self, session: Session, namespace: str, data: list[Any], ack_id: int | None, volatile: bool, compress: bool
+    ) -> None:
+        """Send an event to one session."""
+        text, attachments = self._parser.encode_event(namespace, data, ack_id, MESSAGE)
+        if not attachments:
+            session.send_packet(Encoded(text, False, compress), volatile)
+        else:
+            session.send_packets(encoded(text, attachments, compress), volatile)
+
+    def send_ack(self, session: Session, namespace: str, answer: list[Any], ack_id: int) -> None:
+        """Send an acknowledgement to one session."""
+        text, attachments = self._parser.encode_ack(namespace, answer, ack_id, MESSAGE)
+        if not attachments:
+            session.send_packet(Encoded(text))
+        else:
+            session.send_packets(encoded(text, attachments, True))
+
+    def send_packet(self, session: Session, packet: Packet) -> None:
+        """Send a packet that is neither an event nor an acknowledgement."""
+        text, attachments = self._parser.encode_messages(packet, MESSAGE)
+        session.send_packets(encoded(text, attachments, True))
+
+    def published(self, outcome: Awaitable[None] | None) -> Awaitable[None]:
+        """Give the application what it may await. If it does not, a failure is logged all the same."""
+        return DONE if outcome is None else outcome
+
+    # Namespaces
+
+    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace:
+        """Return the namespace of a name, made if need be; or a parent namespace.
+
+        :raises ValueError: for a pattern with state.
+        """
+        if isinstance(name, str):
+            name = name if name.startswith("/") else "/" + name
+            namespace = self.namespaces.get(name)
+            return namespace if namespace is not None else self.register(Namespace(name))
+        parent = ParentNamespace(f"/_{len(self._parents)}", name)
+        parent.bind(self)
+        self._parents.append(parent)
+        return parent
+
+    def register(self, namespace: Namespace) -> Namespace:
+        """Add a namespace; one of the same name that nobody is in yet gives way to it.
+
+        :raises ValueError: if the name is taken.
+        """
+        known = self.namespaces.get(namespace.name)
+        if known is not None:
+            if known.sockets or (type(known) is not Namespace):
+                raise ValueError(f"there is a namespace {namespace.name!r} already")
+            namespace.middlewares[:0] = known.middlewares
+            namespace.handlers.copy_lifecycle(known.handlers)
+            for name, handlers in known.handlers.events.items():
+                namespace.handlers.events.setdefault(name, []).extend(handlers)
+        namespace.bind(self)
+        self.namespaces[namespace.name] = namespace
+        if namespace.name == "/":
+            self.main = namespace
+            return namespace
+        for parent in self._parents:
+            if parent.matches_pattern(namespace.name):
+                parent.adopt(namespace)
+                break
+        self._announce(namespace)
+        return namespace
+
+    def _announce(self, namespace: Namespace) -> None:
+        if self._runtime is not None:
+            self._runtime.spawn(namespace.adapter.start)
+        for handler in list(self.main.handlers.lifecycle.get("new_namespace", ())):
+            self.run(handler.function, [namespace], "a listener of 'new_namespace'", None)
+
+    def forget_namespace(self, namespace: Namespace) -> None:
+        """A child namespace is empty, and is not kept."""
+        if self.namespaces.get(namespace.name) is namespace:
+            del self.namespaces[namespace.name]
+            if self._runtime is not None:
+                self._runtime.spawn(namespace.adapter.close)
+
+    def make_adapter(self, name: str, local: LocalSockets) -> Adapter:
+        """Make the adapter of a namespace."""
+        return MemoryAdapter(name, local) if self._adapter_factory is None else self._adapter_factory(name, local)
+
+    def _find_namespace(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, Namespace | None]:
+        namespace = self.namespaces.get(name)
+        if namespace is not None:
+            return namespace
+        for parent in list(self._parents):
+            allowed = yield from parent.matches(name, auth)
+            if not allowed:
+                continue
+            namespace = self.namespaces.get(name)  # it may have been made while the function was awaited
+            if namespace is None:
+                if sum([len(p.children) for p in self._parents]) >= self.limits.dynamic_namespaces:
+                    self.count_limit("dynamic_namespaces")
+                    return None
+                namespace = Namespace(name)
+                namespace.bind(self)
+                parent.adopt(namespace)
+                self.namespaces[name] = namespace
+                self._announce(namespace)
+            return namespace
+        return None
+
+    # Connecting
+
+    def _connect(self, client: ConnectedClient, packet: Packet) -> None:
+        client.connecting.add(packet.namespace)
+        self.run_steps(self._connect_steps(client, packet), None)
+
+    def _connect_steps(self, client: ConnectedClient, packet: Packet) -> Steps:
+        name, session = packet.namespace, client.conn
+        auth: dict[str, Any] = packet.data if isinstance(packet.data, dict) else {}
+        bound = self.limits.namespaces_per_connection
+        namespace: Namespace | None = None
+        if bound is not None and len(client.members) + len(client.connecting) > bound:
+            self.count_limit("namespaces_per_connection")
+        else:
+            namespace = yield from self._find_namespace(name, auth)
+        if namespace is None:
+            client.connecting.discard(name)
+            self.send_packet(session, Packet(CONNECT_ERROR, name, {"message": "Invalid namespace"}))
+            return
+        saved: SavedSession | None = None
+        pid, offset = auth.get("pid"), auth.get("offset")
+        if namespace.adapter.recovers and isinstance(pid, str) and isinstance(offset, str):
+            try:
+                restored: Any = namespace.adapter.restore_session(pid, offset)
+                saved = (yield restored) if inspect.isawaitable(restored) else restored
+            except Exception as error:
+                self.report(error, "the recovery of a session", None)
+        socket = self._make_socket(namespace, client, auth, saved)
+        if saved is None or not self._skip_middlewares:
+            for middleware in list(namespace.middlewares):
+                try:
+                    outcome = middleware(socket)
+                    if inspect.isawaitable(outcome):
+                        yield outcome
+                except ConnectError as error:
+                    self._refuse(socket, {"message": error.message}, error.data)
+                    return
+                except Exception as error:
+                    self.report(error, f"a middleware of {name!r}", socket)
+                    self._refuse(socket, {"message": "internal error"}, None)
+                    return
+        client.connecting.discard(name)
+        if session.state is not OPEN:
+            socket.discard()
+            return
+        self._accept(socket, client, saved)
+
+    def _make_socket(
+        self, namespace: Namespace, client: ConnectedClient, auth: dict[str, Any], saved: SavedSession | None
+    ) -> Socket[Any]:
+        handshake = Handshake(client.conn.request, auth, client.issued)
+        pid = None
+        if namespace.adapter.recovers:
+            pid = saved.pid if saved is not None else PrivateSessionId(make_id())
+        if client.conn.protocol == 3:
+            socket_id = client.conn.id if namespace.name == "/" else f"{namespace.name}#{client.conn.id}"
+            return Socket(namespace, client, make_socket_id(None, lambda: socket_id), pid, handshake, self._data_factory())
+        data = saved.data if saved is not None else self._data_factory()
+        socket: Socket[Any] = Socket(namespace, client, make_socket_id(saved, make_id), pid, handshake, data)
+        if saved is not None:
+            socket.recovered = True
+            namespace.adapter.add_all(socket.id, saved.rooms)
+        return socket
+
+    def _refuse(self, socket: Socket[Any], payload: dict[str, Any], data: Any) -> None:
+        client, name = socket.client, socket.namespace.name
+        client.connecting.discard(name)
+        socket.discard()
+        if client.conn.protocol == 3:
+            self.send_packet(client.conn, Packet(CONNECT_ERROR, name, data if data else payload["message"]))
+            return
+        if data is not None:
+            payload["data"] = data
+        self.send_packet(client.conn, Packet(CONNECT_ERROR, name, payload))
+
+    def _accept(self, socket: Socket[Any], client: ConnectedClient, saved: SavedSession | None) -> None:
+        session, namespace = client.conn, socket.namespace
+        namespace.accept(socket)
+        client.members[namespace.name] = socket
+        client.connect_timeout.deadline = NEVER
+        self.engine.join(session)
+        for data in saved.missed if saved is not None else ():
+            self.send_event(session, namespace.name, data, None, False, True)
+        payload: dict[str, Any] | None = None
+        if session.protocol != 3:
+            payload = {"sid": socket.id} if socket.pid is None else {"sid": socket.id, "pid": socket.pid}
+        self.send_packet(session, Packet(CONNECT, namespace.name, payload))
+        socket.notify_connected()
+
+    # The application's code
+
+    def on_error(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Call ``function(error, what, socket)`` for every exception of the application's code."""
+        self._error_handlers.append(function)
+        return function
+
+    def report(self, error: Exception, what: str, socket: Socket[Any] | None) -> None:
+        """An exception came out of the application's code: log it, tell who asked for it, and go on."""
+        if isinstance(error, InvalidPacket) and socket is not None:
+            logger.info("socket %s: %s", socket.id, error)
+            socket.notify_error(error)
+            return
+        logger.error("%s raised an exception (socket %s)", what, socket.id if socket else "-", exc_info=error)
+        for function in list(self._error_handlers):
+            try:
+                function(error, what, socket)
+            except Exception:
+                logger.exception("a listener of on_error raised an exception")
+
+    def run(self, function: Callable[..., Any], args: list[Any], what: str, socket: Socket[Any] | None) -> None:
+        """Call a function of the application, which may be ``async``."""
+        try:
+            outcome = function(*args)
+        except Exception as error:
+            self.report(error, what, socket)
+            return
+        if inspect.isawaitable(outcome):
+            self.runtime.spawn(self._await, outcome, what, socket)
+
+    async def _await(self, outcome: Awaitable[Any], what: str, socket: Socket[Any] | None) -> None:
+        try:
+            await outcome
+        except Exception as error:
+            self.report(error, what, socket)
+
+    def run_server_event(self, handler: Handler, name: str, args: list[Any], ack: Callable[..., None] | None) -> None:
+        """Call a listener of another node's event; what it returns is the answer, once."""
+        self.runtime.spawn(self._run_server_event, handler, name, args, ack)
+
+    async def _run_server_event(
+        self, handler: Handler, name: str, args: list[Any], ack: Callable[..., None] | None
+    ) -> None:
+        try:
+            outcome = handler.function(*handler.fit(name, args, None))
+            if inspect.isawaitable(outcome):
+                outcome = await outcome
+            if ack is not None:
+                ack(outcome)
+        except Exception as error:
+            self.report(error, f"the listener of the server event {name!r}", None)
+
+    def run_steps(self, steps: Steps, socket: Socket[Any] | None) -> None:
+        """Run a sequence of the application's code; as a task from the first thing that must be awaited.
+
+        With a socket, its later events wait until the sequence has ended.
+        """
+        try:
+            awaitable = next(steps)
+        except StopIteration:
+            return
+        if socket is not None:
+            socket.hold()
+        self.runtime.spawn(self._finish_steps, steps, awaitable, socket)
+
+    async def _finish_steps(self, steps: Steps, awaitable: Awaitable[Any], socket: Socket[Any] | None) -> None:
+        try:
+            while True:
+                try:
+                    result = await awaitable
+                except Exception as error:
+                    awaitable = steps.throw(error)
+                else:
+                    awaitable = steps.send(result)
+        except StopIteration:
+            pass
+        except Exception as error:
+            self.report(error, "the connection of a client", socket)
+        finally:
+            if socket is not None:
+                socket.release()
+
+    def count_limit(self, name: str) -> None:
+        """A bound was hit: count it."""
+        self.engine.count_limit(name)
+
+    def sockets(self) -> Iterator[Socket[Any]]:
+        """Every connected socket of every namespace."""
+        for namespace in list(self.namespaces.values()):
+            yield from list(namespace.sockets.values())
+
+
+def encoded(text: bytes, attachments: list[bytes], compress: bool) -> list[Encoded]:
+    """Return the Engine.IO packets of one Socket.IO packet."""
+    packets = [Encoded(attachment, True, compress) for attachment in attachments]
+    if text:
+        packets.insert(0, Encoded(text, False, compress))
+    return packets

@@ -1,0 +1,458 @@
+"""A namespace: its sockets, listeners, middlewares and adapter. The ``LocalSockets`` of its adapter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from sio_core.adapters.base import Adapter, BroadcastOptions, LocalSockets, SavedSession, SocketDetails
+from sio_core.adapters.memory import MemoryAdapter
+from sio_core.api.broadcast import DONE, BroadcastOperator, RemoteSocket, check_event
+from sio_core.api.handlers import Handlers
+from sio_core.api.socket import Socket, remove_from
+from sio_core.errors import AdapterError
+from sio_core.ids import SocketId
+
+if TYPE_CHECKING:
+    from sio_core.api.hub import Hub
+
+__all__ = ["Namespace", "ParentNamespace", "event"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Matcher = Callable[[str, Any], "bool | Awaitable[bool]"]
+
+SERVER_RESERVED = frozenset(("connect", "connection", "new_namespace"))
+
+
+def event(name: str) -> Callable[[Function], Function]:
+    """Mark a method of a :class:`Namespace` subclass as the listener of an event whose name is no identifier."""
+
+    def mark(function: Function) -> Function:
+        function.__dict__["socketio_event"] = name
+        return function
+
+    return mark
+
+
+class Namespace(LocalSockets):
+    """The sockets of one name, ``/`` by default.
+
+    It is used as it is (``io.of("/chat")``), or subclassed: in a subclass ``on_connection``, ``on_disconnecting`` and
+    ``on_disconnect`` listen to the lifecycle, every other ``on_...`` method to the event of that name. The table of
+    them is built when the class is made, so no name that a client sends can reach another method.
+
+    :ivar name: the name, with its leading slash.
+    :ivar sockets: the connected sockets by their id.
+    :ivar adapter: the adapter, with the rooms.
+    """
+
+    listeners_of_class: ClassVar[list[tuple[str, str]]] = []
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        table = dict(cls.listeners_of_class)
+        for attribute, value in cls.__dict__.items():
+            marked = getattr(value, "socketio_event", None)
+            if marked is not None:
+                table[attribute] = marked
+            elif attribute.startswith("on_") and callable(value) and attribute not in INHERITED:
+                table[attribute] = attribute.removeprefix("on_")
+        cls.listeners_of_class = list(table.items())
+
+    def __init__(self, name: str = "/") -> None:
+        self.name = name if name.startswith("/") else "/" + name
+        self.sockets: dict[str, Socket[Any]] = {}
+        self.handlers = Handlers(leading=1)
+        self.server_handlers = Handlers(leading=0)
+        self.middlewares: list[Callable[..., Any]] = []
+        self.watched: set[str] = set()
+        self.parent: ParentNamespace | None = None
+        self.adapter: Adapter = MemoryAdapter(self.name, self)
+        self._ack_id = 0
+        self._hub: Hub | None = None
+        for attribute, listened in self.listeners_of_class:
+            self.handlers.add(listened, getattr(self, attribute))
+
+    def bind(self, hub: Hub) -> None:
+        """Make it a namespace of a server."""
+        self._hub = hub
+        self.adapter = hub.make_adapter(self.name, self)
+
+    @property
+    def hub(self) -> Hub:
+        """The server's inner half.
+
+        :raises AdapterError: if the namespace belongs to no server yet.
+        """
+        if self._hub is None:
+            raise AdapterError(f"namespace {self.name!r} belongs to no server: io.register(...) it first")
+        return self._hub
+
+    def __repr__(self) -> str:
+        return f"<Namespace {self.name}>"
+
+    # Listening
+
+    def on(
+        self, name: str, function: Callable[..., Any] | None = None, *, ordered: bool = False, thread: bool = False
+    ) -> Any:
+        """Listen to a lifecycle event or to an event of any socket; the socket is the first argument.
+
+        As a call or as a decorator. ``"*"`` catches the events that nothing else listens to, their name first.
+
+        :param ordered: run an ``async`` listener for one event of a socket at a time.
+        :param thread: run the listener in a worker thread.
+        """
+        return self.handlers.add(name, function, ordered=ordered, thread=thread)
+
+    def once(self, name: str, function: Callable[..., Any] | None = None) -> Any:
+        """Listen to the next such event only."""
+        return self.handlers.add(name, function, once=True)
+
+    def off(self, name: str | None = None, function: Callable[..., Any] | None = None) -> None:
+        """Stop listening: one listener, all of a name, or all."""
+        self.handlers.remove(name, function)
+
+    def event(self, function: Function) -> Function:
+        """Listen to the event that has the function's name."""
+        self.handlers.add(function.__name__, function)
+        return function
+
+    def listeners(self, name: str) -> list[Callable[..., Any]]:
+        """The listeners of a name."""
+        return self.handlers.functions(name)
+
+    def on_server_event(self, name: str, function: Callable[..., Any] | None = None) -> Any:
+        """Listen to an event that other nodes of the cluster send with ``server_side_emit``."""
+        return self.server_handlers.add(name, function)
+
+    def on_any(self, function: Function) -> Function:
+        """Call ``function(socket, event, *args)`` for every event that comes, before its listeners."""
+        self.handlers.incoming.append(function)
+        return function
+
+    def prepend_any(self, function: Function) -> Function:
+        """The same, before those registered so far."""
+        self.handlers.incoming.insert(0, function)
+        return function
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Stop that, for one function or for all."""
+        remove_from(self.handlers.incoming, function)
+
+    def listeners_any(self) -> list[Callable[..., Any]]:
+        """The functions called for every event that comes."""
+        return list(self.handlers.incoming)
+
+    def on_any_outgoing(self, function: Function) -> Function:
+        """Call ``function(event, *args)`` once for every broadcast of this namespace."""
+        self.handlers.outgoing.append(function)
+        return function
+
+    def prepend_any_outgoing(self, function: Function) -> Function:
+        """The same, before those registered so far."""
+        self.handlers.outgoing.insert(0, function)
+        return function
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Stop that, for one function or for all."""
+        remove_from(self.handlers.outgoing, function)
+
+    def listeners_any_outgoing(self) -> list[Callable[..., Any]]:
+        """The functions called for every broadcast."""
+        return list(self.handlers.outgoing)
+
+    def use(self, middleware: Function) -> Function:
+        """Run ``middleware(socket)`` before a socket is connected; it may be ``async``.
+
+        It raises :class:`~sio_core.errors.ConnectError` to refuse the client; any other exception refuses it too.
+        """
+        self.middlewares.append(middleware)
+        return middleware
+
+    # Sending
+
+    def emit(self, event: str, *args: Any) -> Awaitable[None]:
+        """Send an event to every socket of the namespace, on every node.
+
+        :raises ValueError: if the name is reserved.
+        """
+        check_event(event)
+        return self.broadcast([event, *args], BroadcastOptions())
+
+    def send(self, *args: Any) -> Awaitable[None]:
+        """Send the event ``message`` to every socket."""
+        return self.emit("message", *args)
+
+    async def emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """Send an event and collect every client's answer. See :meth:`BroadcastOperator.emit_with_ack`."""
+        return await BroadcastOperator(self).emit_with_ack(event, *args, timeout=timeout)
+
+    call = emit_with_ack
+
+    def to(self, *rooms: str) -> BroadcastOperator:
+        """Choose the members of rooms."""
+        return BroadcastOperator(self, rooms)
+
+    def in_(self, *rooms: str) -> BroadcastOperator:
+        """The same as :meth:`to`."""
+        return BroadcastOperator(self, rooms)
+
+    def except_(self, *rooms: str) -> BroadcastOperator:
+        """Leave out the members of rooms."""
+        return BroadcastOperator(self, (), rooms)
+
+    def timeout(self, seconds: float) -> BroadcastOperator:
+        """Wait that long for acknowledgements."""
+        return BroadcastOperator(self, timeout=seconds)
+
+    def compress(self, compress: bool) -> BroadcastOperator:
+        """Say whether polling responses that carry this may be compressed."""
+        return BroadcastOperator(self, compress=compress)
+
+    @property
+    def volatile(self) -> BroadcastOperator:
+        """Drop the event where it cannot leave at once."""
+        return BroadcastOperator(self, volatile=True)
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Reach only the sockets of this process."""
+        return BroadcastOperator(self, local=True)
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """Return every socket of the namespace, of every node."""
+        return await BroadcastOperator(self).fetch_sockets()
+
+    def sockets_join(self, *rooms: str) -> Awaitable[None]:
+        """Put every socket into rooms."""
+        return BroadcastOperator(self).sockets_join(*rooms)
+
+    def sockets_leave(self, *rooms: str) -> Awaitable[None]:
+        """Take every socket out of rooms."""
+        return BroadcastOperator(self).sockets_leave(*rooms)
+
+    def disconnect_sockets(self, close: bool = False) -> Awaitable[None]:
+        """Disconnect every socket."""
+        return BroadcastOperator(self).disconnect_sockets(close)
+
+    def server_side_emit(self, event: str, *args: Any) -> Awaitable[None]:
+        """Send an event to the other nodes, for their ``on_server_event``.
+
+        :raises ValueError: if the name is reserved.
+        :raises AdapterError: if the adapter has no other nodes.
+        """
+        check_server_event(event)
+        return self.adapter.server_side_emit([event, *args]) or DONE
+
+    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """Send an event to the other nodes and return their answers.
+
+        :raises ClusterTimeout: with the answers that came, if not all did.
+        """
+        check_server_event(event)
+        return await self.adapter.server_side_emit_with_ack([event, *args], timeout)
+
+    def broadcast(self, data: list[Any], options: BroadcastOptions) -> Awaitable[None]:
+        """Send the event ``[name, *args]`` to those whom ``options`` choose."""
+        hub = self.hub
+        if get_ident() != hub.thread and hub.thread:
+            hub.runtime.call_from_thread(self.broadcast, data, options)
+            return DONE
+        for function in self.handlers.outgoing:
+            hub.run(function, data, f"on_any_outgoing of {data[0]!r}", None)
+        return hub.published(self.adapter.broadcast(data, options))
+
+    def broadcast_with_ack(
+        self,
+        data: list[Any],
+        options: BroadcastOptions,
+        client_count: Callable[[int], None],
+        ack: Callable[[list[Any]], None],
+    ) -> Callable[[], None]:
+        """Send an event that is to be answered; returns what ends the waiting."""
+        for function in self.handlers.outgoing:
+            self.hub.run(function, data, f"on_any_outgoing of {data[0]!r}", None)
+        first = self._ack_id
+        self.adapter.broadcast_with_ack(data, options, client_count, ack)
+        ids = range(first, self._ack_id)
+
+        def forget() -> None:
+            for socket in self.sockets.values():
+                for ack_id in ids:
+                    socket.forget_ack(ack_id)
+
+        return forget
+
+    def next_ack_id(self) -> int:
+        """Return a number for an acknowledgement; each is given out once."""
+        ack_id = self._ack_id
+        self._ack_id += 1
+        return ack_id
+
+    # Sockets
+
+    def accept(self, socket: Socket[Any]) -> None:
+        """A socket has passed the middlewares: it can be reached from now on."""
+        self.sockets[socket.id] = socket
+        socket.connected = True
+        self.adapter.add_all(socket.id, (socket.id,))
+
+    def remove(self, socket: Socket[Any]) -> None:
+        """A socket is gone, or was refused."""
+        if self.sockets.get(socket.id, socket) is socket:
+            self.sockets.pop(socket.id, None)
+            self.adapter.remove_all(socket.id)
+            self.watched.discard(socket.id)
+        socket.client.members.pop(self.name, None)
+        if self.parent is not None and not self.sockets:
+            self.parent.child_is_empty(self)
+
+    def save(self, socket: Socket[Any]) -> None:
+        """Keep what a socket that lost its connection may claim back."""
+        if socket.pid is not None and self.adapter.recovers:
+            self.adapter.save_session(SavedSession(socket.id, socket.pid, list(socket.rooms), socket.data))
+
+    # What the adapter asks for
+
+    def deliver(self, ids: Iterable[str], data: list[Any], options: BroadcastOptions) -> None:
+        packets = self.hub.encode_event(self.name, data, None, options.compress)
+        sockets = self.sockets
+        if self.watched:
+            self._notify_watchers(ids, data)
+        volatile = options.volatile
+        if len(packets) == 1:
+            packet = packets[0]
+            for member in ids:
+                socket = sockets.get(member)
+                if socket is not None:
+                    socket.conn.send_packet(packet, volatile)
+        else:
+            for member in ids:
+                socket = sockets.get(member)
+                if socket is not None:
+                    socket.conn.send_packets(packets, volatile)
+
+    def deliver_with_ack(
+        self, ids: Iterable[str], data: list[Any], options: BroadcastOptions, ack: Callable[[list[Any]], None]
+    ) -> int:
+        ack_id = self.next_ack_id()
+        packets = self.hub.encode_event(self.name, data, ack_id, options.compress)
+        if self.watched:
+            self._notify_watchers(ids, data)
+
+        def answered(answer: list[Any] | None, error: Exception | None) -> None:
+            if answer is not None:
+                ack(answer)
+
+        count = 0
+        for member in list(ids):
+            socket = self.sockets.get(member)
+            if socket is not None:
+                count += 1
+                socket.expect_ack(ack_id, answered)
+                socket.conn.send_packets(packets, options.volatile)
+        return count
+
+    def _notify_watchers(self, ids: Iterable[str], data: list[Any]) -> None:
+        for member in [member for member in ids if member in self.watched]:
+            socket = self.sockets.get(member)
+            if socket is not None:
+                socket.notify_outgoing(data)
+
+    def details(self, ids: Iterable[str]) -> list[SocketDetails]:
+        found = [self.sockets[member] for member in ids if member in self.sockets]
+        return [SocketDetails(s.id, s.handshake, sorted(s.rooms), s.data) for s in found]
+
+    def disconnect(self, ids: Iterable[str], close: bool) -> None:
+        for member in ids:
+            socket = self.sockets.get(member)
+            if socket is not None:
+                socket.disconnect(close)
+
+    def receive_server_event(self, args: list[Any], ack: Callable[..., None] | None) -> None:
+        name = args[0]
+        for handler in list(self.server_handlers.events.get(name, ())):
+            self.hub.run_server_event(handler, str(name), args[1:], ack)
+
+    def server_events(self) -> list[str | int]:
+        """The names that ``on_server_event`` listens to."""
+        return list(self.server_handlers.events)
+
+
+INHERITED = frozenset(name for name in vars(Namespace) if name.startswith("on_"))
+"""Methods of the class itself that are no listeners."""
+
+
+class ParentNamespace(Namespace):
+    """Makes namespaces by a pattern or a function; its children start with its middlewares and lifecycle listeners.
+
+    :ivar children: the namespaces it has made.
+    """
+
+    def __init__(self, name: str, matcher: re.Pattern[str] | Matcher) -> None:
+        super().__init__(name)
+        self.matcher = matcher
+        self.children: dict[str, Namespace] = {}
+
+    def matches(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, bool]:
+        """Whether a namespace of this name is to be made for a client with this auth payload."""
+        if isinstance(self.matcher, re.Pattern):
+            return self.matcher.search(name) is not None
+        try:
+            outcome: Any = self.matcher(name, auth)
+            if isinstance(outcome, Awaitable):
+                outcome = yield outcome
+        except Exception as error:
+            self.hub.report(error, f"the function of dynamic namespaces, for {name!r}", None)
+            return False
+        return outcome is True
+
+    def matches_pattern(self, name: str) -> bool:
+        """Whether it has a pattern, and the pattern matches."""
+        return isinstance(self.matcher, re.Pattern) and self.matcher.search(name) is not None
+
+    def adopt(self, child: Namespace) -> None:
+        """Make a namespace a child of this one."""
+        child.parent = self
+        child.middlewares.extend(self.middlewares)
+        child.handlers.copy_lifecycle(self.handlers)
+        for name, handlers in self.handlers.events.items():
+            child.handlers.events.setdefault(name, []).extend(handlers)
+        child.handlers.incoming.extend(self.handlers.incoming)
+        self.children[child.name] = child
+
+    def child_is_empty(self, child: Namespace) -> None:
+        """The last socket of a child has gone."""
+        if self.hub.cleanup_empty_child_namespaces and child.name in self.children:
+            del self.children[child.name]
+            self.hub.forget_namespace(child)
+
+    def broadcast(self, data: list[Any], options: BroadcastOptions) -> Awaitable[None]:
+        """Send an event in every child."""
+        for child in list(self.children.values()):
+            child.broadcast(list(data), options)
+        return DONE
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """Not possible here.
+
+        :raises AdapterError: always, as in the official server.
+        """
+        raise AdapterError("fetch_sockets() is not supported on parent namespaces")
+
+
+def check_server_event(name: str) -> None:
+    """Refuse what may not be sent to other nodes.
+
+    :raises ValueError: for a reserved name.
+    """
+    if name in SERVER_RESERVED:
+        raise ValueError(f'"{name}" is a reserved event name')
+
+
+def make_socket_id(saved: SavedSession | None, generate: Callable[[], str]) -> SocketId:
+    """Return the id of a new socket, or the one it had."""
+    return SocketId(saved.id if saved is not None else generate())

@@ -1,0 +1,847 @@
+"""One client in one namespace."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from email.utils import formatdate
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import anyio
+
+from sio_core.api.broadcast import DONE, BroadcastOperator, check_event, unpack
+from sio_core.api.handlers import Ack, Handler, Handlers
+from sio_core.engineio.deadlines import NEVER, Timed
+from sio_core.engineio.session import Session
+from sio_core.engineio.states import CLOSED
+from sio_core.errors import AckTimeout, LocalProtocolError, SocketClosed
+from sio_core.ids import SocketId
+from sio_core.runtime import Waiter
+from sio_core.socketio.packet import DISCONNECT, Packet
+from sio_core.wire.message import Request
+
+if TYPE_CHECKING:
+    from sio_core.api.hub import ConnectedClient
+    from sio_core.api.namespace import Namespace
+
+__all__ = ["Handshake", "Socket", "SocketOperator"]
+
+Data = TypeVar("Data")
+AckCallback = Callable[["list[Any] | None", "Exception | None"], None]
+
+logger = logging.getLogger(__name__)
+
+RECOVERABLE: Final = frozenset(
+    ("transport error", "transport close", "forced close", "ping timeout", "server shutting down", "forced server close")
+)
+"""The disconnect reasons after which the client may come back for what it missed."""
+
+
+class Handshake:
+    """How the client came: its first HTTP request, and what it sent with CONNECT.
+
+    :ivar auth: the payload of the CONNECT packet, ``{}`` if there was none.
+    :ivar issued: milliseconds since 1970, as JavaScript counts.
+    """
+
+    __slots__ = ("_request", "auth", "issued")
+
+    def __init__(self, request: Request | None, auth: dict[str, Any], issued: int) -> None:
+        self._request = request
+        self.auth = auth
+        self.issued = issued
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the request, their names in lower case."""
+        return self._request.headers if self._request is not None else {}
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the request."""
+        return self._request.params if self._request is not None else {}
+
+    @property
+    def url(self) -> str | None:
+        """The target of the request, as it was received."""
+        return self._request.target if self._request is not None else None
+
+    @property
+    def address(self) -> str:
+        """The peer's IP address."""
+        return self._request.address if self._request is not None else ""
+
+    @property
+    def secure(self) -> bool:
+        """Whether it came by TLS."""
+        return self._request is None or self._request.secure
+
+    @property
+    def xdomain(self) -> bool:
+        """Whether the request names an origin."""
+        return "origin" in self.headers
+
+    @property
+    def time(self) -> str:
+        """``issued`` as an HTTP date."""
+        return formatdate(self.issued / 1000, usegmt=True)
+
+
+class PendingAck(Timed):
+    """An answer that one emit waits for."""
+
+    __slots__ = ("_forget", "waiter")
+
+    def __init__(self, forget: Callable[[], object]) -> None:
+        super().__init__()
+        self._forget = forget
+        self.waiter = Waiter()
+
+    def resolve(self, answer: list[Any] | None, error: Exception | None) -> None:
+        """The answer has come, or cannot come any more."""
+        self.deadline = NEVER
+        self.waiter.set(answer, error)
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        self._forget()
+        self.waiter.set(error=AckTimeout((), 1))
+
+
+class Drained:
+    """Ends when the socket's buffer is below the low-water mark, or the socket is closed."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: Socket[Any]) -> None:
+        self._socket = socket
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self._socket.has_room:
+            return
+        yield from self._socket.wait_for_room().__await__()
+
+
+class SocketOperator:
+    """A socket with flags for what is sent next. Each step returns a new operator."""
+
+    __slots__ = ("_compress", "_socket", "_timeout", "_volatile")
+
+    def __init__(
+        self, socket: Socket[Any], volatile: bool = False, compress: bool = True, timeout: float | None = None
+    ) -> None:
+        self._socket = socket
+        self._volatile = volatile
+        self._compress = compress
+        self._timeout = timeout
+
+    @property
+    def volatile(self) -> SocketOperator:
+        """Drop the event if it cannot leave at once."""
+        return SocketOperator(self._socket, True, self._compress, self._timeout)
+
+    def compress(self, compress: bool) -> SocketOperator:
+        """Say whether polling responses that carry this may be compressed."""
+        return SocketOperator(self._socket, self._volatile, compress, self._timeout)
+
+    def timeout(self, seconds: float) -> SocketOperator:
+        """Wait that long for the acknowledgement."""
+        return SocketOperator(self._socket, self._volatile, self._compress, seconds)
+
+    @property
+    def broadcast(self) -> BroadcastOperator:
+        """Everyone in the namespace but this socket."""
+        socket = self._socket
+        return BroadcastOperator(
+            socket.namespace, (), (socket.id,), self._volatile, False, self._compress, self._timeout
+        )
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Everyone of this process but this socket."""
+        return self.broadcast.local
+
+    def to(self, *rooms: str) -> BroadcastOperator:
+        """The members of these rooms, but this socket."""
+        return self.broadcast.to(*rooms)
+
+    def in_(self, *rooms: str) -> BroadcastOperator:
+        """The same as :meth:`to`."""
+        return self.broadcast.to(*rooms)
+
+    def except_(self, *rooms: str) -> BroadcastOperator:
+        """Everyone but this socket and the members of these rooms."""
+        return self.broadcast.except_(*rooms)
+
+    def emit(self, event: str, *args: Any) -> Awaitable[None]:
+        """Send an event. See :meth:`Socket.emit`."""
+        return self._socket.send_event([event, *args], self._volatile, self._compress)
+
+    def send(self, *args: Any) -> Awaitable[None]:
+        """Send the event ``message``."""
+        return self.emit("message", *args)
+
+    async def emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> Any:
+        """Send an event and return the client's answer. See :meth:`Socket.emit_with_ack`."""
+        seconds = timeout if timeout is not None else self._timeout
+        return await self._socket.send_with_ack([event, *args], self._volatile, self._compress, seconds)
+
+    call = emit_with_ack
+
+
+class Socket(Generic[Data]):
+    """One client in one namespace.
+
+    :ivar id: the public id, also the name of a room of its own.
+    :ivar namespace: the namespace.
+    :ivar client: the connection that all its namespaces share; ``client.conn`` is the Engine.IO session.
+    :ivar handshake: how the client came.
+    :ivar data: the application's own, made by ``data_factory``, kept by recovery.
+    :ivar connected: whether it is in the namespace now.
+    :ivar recovered: whether it is the continuation of a lost connection.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_acks",
+        "_backlog",
+        "_closed",
+        "_drained",
+        "_held",
+        "_listeners",
+        "_middlewares",
+        "_ordered",
+        "_running",
+        "_scopes",
+        "_session",
+        "client",
+        "connected",
+        "data",
+        "handshake",
+        "id",
+        "namespace",
+        "pid",
+        "recovered",
+    )
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        client: ConnectedClient,
+        socket_id: SocketId,
+        pid: str | None,
+        handshake: Handshake,
+        data: Data,
+    ) -> None:
+        self.id = socket_id
+        self.pid = pid
+        self.namespace = namespace
+        self.client = client
+        self.handshake = handshake
+        self.data = data
+        self.connected = False
+        self.recovered = False
+        self._session: Session = client.conn
+        self._closed = False
+        self._listeners: Handlers | None = None
+        self._middlewares: list[Callable[..., Any]] | None = None
+        self._acks: dict[int, AckCallback] | None = None
+        self._drained: Drained | None = None
+        self._backlog: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
+        self._held = 0
+        self._running = 0
+        self._ordered: deque[tuple[Handler, list[Any], Ack | None, str]] | None = None
+        self._scopes: set[anyio.CancelScope] | None = None
+
+    # What it is
+
+    @property
+    def conn(self) -> Session:
+        """The Engine.IO session."""
+        return self._session
+
+    @property
+    def request(self) -> Request | None:
+        """The first HTTP request of the session."""
+        return self._session.request
+
+    @property
+    def disconnected(self) -> bool:
+        """The opposite of ``connected``."""
+        return not self.connected
+
+    @property
+    def rooms(self) -> set[str]:
+        """The rooms it is in, its own id among them."""
+        return set(self.namespace.adapter.rooms.members.get(self.id, ()))
+
+    def __repr__(self) -> str:
+        return f"<Socket {self.id} of {self.namespace.name}>"
+
+    # Listening
+
+    @property
+    def listeners(self) -> Handlers:
+        """The listeners of this socket alone."""
+        if self._listeners is None:
+            self._listeners = Handlers(leading=0)
+        return self._listeners
+
+    def on(
+        self, name: str, function: Callable[..., Any] | None = None, *, ordered: bool = False, thread: bool = False
+    ) -> Any:
+        """Listen to an event of this socket, as a call or as a decorator; listeners get the event's arguments."""
+        return self.listeners.add(name, function, ordered=ordered, thread=thread)
+
+    def once(self, name: str, function: Callable[..., Any] | None = None) -> Any:
+        """Listen to the next such event only."""
+        return self.listeners.add(name, function, once=True)
+
+    def off(self, name: str | None = None, function: Callable[..., Any] | None = None) -> None:
+        """Stop listening: one listener, all of a name, or all."""
+        self.listeners.remove(name, function)
+
+    def on_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Call ``function(event, *args)`` for every event that comes, before its listeners."""
+        self.listeners.incoming.append(function)
+        return function
+
+    def prepend_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, before those registered so far."""
+        self.listeners.incoming.insert(0, function)
+        return function
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Stop that, for one function or for all."""
+        remove_from(self.listeners.incoming, function)
+
+    def listeners_any(self) -> list[Callable[..., Any]]:
+        """The functions called for every event that comes."""
+        return list(self.listeners.incoming)
+
+    def on_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Call ``function(event, *args)`` for every event that is sent to this socket."""
+        self.listeners.outgoing.append(function)
+        self.namespace.watched.add(self.id)
+        return function
+
+    def prepend_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, before those registered so far."""
+        self.listeners.outgoing.insert(0, function)
+        self.namespace.watched.add(self.id)
+        return function
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Stop that, for one function or for all."""
+        remove_from(self.listeners.outgoing, function)
+
+    def listeners_any_outgoing(self) -> list[Callable[..., Any]]:
+        """The functions called for every event that is sent."""
+        return list(self.listeners.outgoing)
+
+    def use(self, middleware: Callable[..., Any]) -> Callable[..., Any]:
+        """Run ``middleware(event, args)`` before each event. It may change ``args``; if it raises, the event is
+        dropped and the error goes to the listeners of ``error``."""
+        if self._middlewares is None:
+            self._middlewares = []
+        self._middlewares.append(middleware)
+        return middleware
+
+    # Sending
+
+    def emit(self, event: str, *args: Any) -> Awaitable[None]:
+        """Send an event. Awaiting the result waits until the socket's buffer has room again.
+
+        :raises ValueError: if the name is reserved.
+        :raises TypeError: if an argument cannot be sent.
+        """
+        return self.send_event([event, *args], False, True)
+
+    def send(self, *args: Any) -> Awaitable[None]:
+        """Send the event ``message``."""
+        return self.send_event(["message", *args], False, True)
+
+    async def emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> Any:
+        """Send an event and return the client's answer: ``None``, its one argument, or a tuple of several.
+
+        :param timeout: seconds; by default it waits until the socket is closed.
+        :raises AckTimeout: if no answer came in time.
+        :raises SocketClosed: if the socket was closed first.
+        """
+        return await self.send_with_ack([event, *args], False, True, timeout)
+
+    call = emit_with_ack
+
+    @property
+    def volatile(self) -> SocketOperator:
+        """Drop the event if it cannot leave at once."""
+        return SocketOperator(self, volatile=True)
+
+    def compress(self, compress: bool) -> SocketOperator:
+        """Say whether polling responses that carry this may be compressed."""
+        return SocketOperator(self, compress=compress)
+
+    def timeout(self, seconds: float) -> SocketOperator:
+        """Wait that long for the acknowledgement."""
+        return SocketOperator(self, timeout=seconds)
+
+    @property
+    def broadcast(self) -> BroadcastOperator:
+        """Everyone in the namespace but this socket."""
+        return BroadcastOperator(self.namespace, (), (self.id,))
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Everyone of this process but this socket."""
+        return BroadcastOperator(self.namespace, (), (self.id,), local=True)
+
+    def to(self, *rooms: str) -> BroadcastOperator:
+        """The members of these rooms, but this socket."""
+        return self.broadcast.to(*rooms)
+
+    def in_(self, *rooms: str) -> BroadcastOperator:
+        """The same as :meth:`to`."""
+        return self.broadcast.to(*rooms)
+
+    def except_(self, *rooms: str) -> BroadcastOperator:
+        """Everyone but this socket and the members of these rooms."""
+        return self.broadcast.except_(*rooms)
+
+    def send_event(self, data: list[Any], volatile: bool, compress: bool) -> Awaitable[None]:
+        """Send the event ``[name, *args]``."""
+        check_event(data[0])
+        namespace = self.namespace
+        hub = namespace.hub
+        if get_ident() != hub.thread and hub.thread:
+            hub.runtime.call_from_thread(self.send_event, data, volatile, compress)
+            return DONE
+        if self._closed:
+            return DONE
+        if not volatile and namespace.adapter.recovers:
+            offset = namespace.adapter.send(self.id, data)
+            if offset is not None:
+                data.append(offset)
+        self.write_event(data, None, volatile, compress)
+        drained = self._drained
+        if drained is None:
+            drained = self._drained = Drained(self)
+        return drained
+
+    def write_event(self, data: list[Any], ack_id: int | None, volatile: bool, compress: bool) -> None:
+        """Encode an event and hand it to the session."""
+        if self._listeners is not None and self._listeners.outgoing:
+            self.notify_outgoing(data)
+        self.namespace.hub.send_event(self._session, self.namespace.name, data, ack_id, volatile, compress)
+
+    def notify_outgoing(self, data: list[Any]) -> None:
+        """Tell those who listen to what is sent."""
+        if self._listeners is not None:
+            for function in list(self._listeners.outgoing):
+                self.namespace.hub.run(function, data, f"on_any_outgoing of {data[0]!r}", self)
+
+    async def send_with_ack(self, data: list[Any], volatile: bool, compress: bool, timeout: float | None) -> Any:
+        """Send the event ``[name, *args]`` and wait for its answer."""
+        check_event(data[0])
+        if self._closed:
+            raise SocketClosed("the socket has been disconnected")
+        hub = self.namespace.hub
+        ack_id = self.namespace.next_ack_id()
+        pending = PendingAck(lambda: self.forget_ack(ack_id))
+        self.expect_ack(ack_id, pending.resolve)
+        if timeout is not None:
+            pending.deadline = hub.runtime.now() + timeout
+            hub.deadlines.schedule(pending)
+        try:
+            self.write_event(data, ack_id, volatile, compress)
+            return unpack(await pending.waiter.wait())
+        finally:
+            pending.deadline = NEVER
+            self.forget_ack(ack_id)
+
+    def expect_ack(self, ack_id: int, callback: AckCallback) -> None:
+        """Have ``callback(answer, error)`` called once for an acknowledgement.
+
+        :raises LocalProtocolError: if too many are awaited from this socket.
+        """
+        if self._acks is None:
+            self._acks = {}
+        if len(self._acks) >= self.namespace.hub.limits.acks_per_socket:
+            self.namespace.hub.count_limit("acks_per_socket")
+            raise LocalProtocolError("too many acknowledgements are awaited from this socket")
+        self._acks[ack_id] = callback
+
+    def forget_ack(self, ack_id: int) -> None:
+        """Nobody waits for that acknowledgement any more."""
+        if self._acks is not None:
+            self._acks.pop(ack_id, None)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the buffer is below the low-water mark, or the socket is closed."""
+        session = self._session
+        return session.outbox_bytes <= self.namespace.hub.limits.outbox_low_water or session.state is CLOSED
+
+    async def wait_for_room(self) -> None:
+        """Wait until :attr:`has_room`."""
+        while not self.has_room:
+            waiter = Waiter()
+            self._session.notify_when_taken(waiter.set)
+            await waiter.wait()
+
+    # Rooms and the end
+
+    def join(self, *rooms: str) -> Awaitable[None]:
+        """Join rooms.
+
+        :raises LocalProtocolError: if it would be in more than ``Limits.rooms_per_socket``.
+        """
+        hub = self.namespace.hub
+        if get_ident() != hub.thread and hub.thread:
+            hub.runtime.call_from_thread(self.join, *rooms)
+        elif not self._closed:
+            bound = hub.limits.rooms_per_socket
+            if bound is not None and len(self.rooms.union(rooms)) > bound:
+                hub.count_limit("rooms_per_socket")
+                raise LocalProtocolError(f"a socket may be in {bound} rooms")
+            self.namespace.adapter.add_all(self.id, rooms)
+        return DONE
+
+    def leave(self, *rooms: str) -> Awaitable[None]:
+        """Leave rooms."""
+        hub = self.namespace.hub
+        if get_ident() != hub.thread and hub.thread:
+            hub.runtime.call_from_thread(self.leave, *rooms)
+        else:
+            self.namespace.adapter.remove(self.id, rooms)
+        return DONE
+
+    def disconnect(self, close: bool = False) -> None:
+        """Disconnect from the namespace, or with ``close`` end the whole connection, after what was sent has left."""
+        hub = self.namespace.hub
+        if get_ident() != hub.thread and hub.thread:
+            hub.runtime.call_from_thread(self.disconnect, close)
+        elif close:
+            hub.disconnect_client(self.client)
+        elif self.connected:
+            hub.send_packet(self._session, Packet(DISCONNECT, self.namespace.name))
+            self.close("server namespace disconnect", None)
+
+    def spawn(self, function: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Run an async function as a task that ends with the socket."""
+        if not self._closed:
+            self.namespace.hub.runtime.spawn(self._run_scoped, function, args)
+
+    async def _run_scoped(self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+        if self._closed:
+            return
+        if self._scopes is None:
+            self._scopes = set()
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                await function(*args)
+            except Exception as error:
+                self.namespace.hub.report(error, "a spawned task", self)
+            finally:
+                self._scopes.discard(scope)
+
+    def close(self, reason: str, details: Any) -> None:
+        """The socket is over: tell the application, leave the rooms. Waits behind events that came before."""
+        if self._held and self._backlog is not None:
+            self._backlog.append((self.close, (reason, details)))
+        elif self.connected and not self._closed:
+            while self._backlog:  # at the bound of running listeners; a disconnection does not wait for them
+                function, args = self._backlog.popleft()
+                function(*args)
+            self._closed = True
+            self._notify_lifecycle("disconnecting", reason, details)
+            if self._held:  # an async listener has not had its first step yet, and may look at the rooms
+                self._backlog = deque([(self._leave, (reason, details))])
+            else:
+                self._leave(reason, details)
+
+    def _leave(self, reason: str, details: Any) -> None:
+        if reason in RECOVERABLE:
+            self.namespace.save(self)
+        self.discard()
+        self.connected = False
+        self._notify_lifecycle("disconnect", reason, details)
+        acks, self._acks = self._acks, None
+        for callback in (acks or {}).values():
+            callback(None, SocketClosed("the socket has been disconnected"))
+        for scope in list(self._scopes or ()):
+            scope.cancel()
+
+    def discard(self) -> None:
+        """Forget the socket: it leaves its rooms and its namespace."""
+        self._closed = True
+        self.namespace.remove(self)
+
+    def notify_connected(self) -> None:
+        """Tell the application that the socket is connected."""
+        namespace = self.namespace
+        for handler in list(namespace.handlers.lifecycle.get("connection", ())):
+            if handler.once:
+                namespace.handlers.discard(namespace.handlers.lifecycle, "connection", handler)
+            self._start(handler, [self], None, "connection")
+
+    def _notify_lifecycle(self, name: str, *args: Any) -> None:
+        handlers = self.namespace.handlers
+        for handler in list(handlers.lifecycle.get(name, ())):
+            if handler.once:
+                handlers.discard(handlers.lifecycle, name, handler)
+            self._start(handler, [self, *args], None, name)
+        own = self._listeners
+        if own is not None:
+            for handler in list(own.lifecycle.get(name, ())):
+                if handler.once:
+                    own.discard(own.lifecycle, name, handler)
+                self._start(handler, list(args), None, name)
+
+    def notify_error(self, error: Exception) -> None:
+        """Tell the listeners of ``error``."""
+        self._notify_lifecycle("error", error)
+
+    # Receiving
+
+    def receive_ack(self, answer: list[Any], ack_id: int | None) -> None:
+        """An acknowledgement has come. One that nobody waits for is ignored."""
+        if self._acks is not None and ack_id is not None:
+            callback = self._acks.pop(ack_id, None)
+            if callback is not None:
+                callback(answer, None)
+
+    def receive_event(self, data: list[Any], ack_id: int | None) -> None:
+        """An event has come."""
+        if self._backlog is not None or self._running >= self.namespace.hub.limits.handlers_per_socket:
+            self._queue(self.dispatch, data, ack_id)
+        else:
+            self.dispatch(data, ack_id)
+
+    def _queue(self, function: Callable[..., object], *args: Any) -> None:
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append((function, args))
+        if len(self._backlog) == self.namespace.hub.limits.queued_events:
+            self.namespace.hub.count_limit("queued_events")
+            self._session.pause(True)
+
+    def dispatch(self, data: list[Any], ack_id: int | None) -> None:
+        """Hand an event to its listeners."""
+        namespace = self.namespace
+        own = self._listeners
+        if not data:
+            return
+        if namespace.handlers.incoming or (own is not None and own.incoming):
+            self._notify_incoming(data)
+        if self._middlewares:
+            namespace.hub.run_steps(self._filter(data, ack_id), self)
+            return
+        if own is None:
+            handlers = namespace.handlers.events.get(data[0])
+            if handlers is not None and len(handlers) == 1 and not self._closed:
+                handler = handlers[0]
+                if handler.exact == len(data) and not handler.asynchronous and not handler.once:
+                    data[0] = self  # the event's name has done its work: its place is the socket's
+                    try:
+                        result = handler.function(*data)
+                    except Exception as error:
+                        namespace.hub.report(error, f"the listener of {find_name(namespace, handler)!r}", self)
+                    else:
+                        if ack_id is not None:
+                            self.send_ack(ack_id, result)
+                    return
+        self._deliver(data, ack_id)
+
+    def _deliver(self, data: list[Any], ack_id: int | None) -> None:
+        """The general way to the listeners: any number, of any kind."""
+        if self._closed:
+            return
+        name = data[0]
+        namespace_handlers = self.namespace.handlers
+        calls = [(namespace_handlers, handler, True) for handler in namespace_handlers.events.get(name, ())]
+        if self._listeners is not None:
+            calls.extend([(self._listeners, handler, False) for handler in self._listeners.events.get(name, ())])
+        leading: list[Any] = []
+        key: str | int = name
+        if not calls:
+            leading = [name]
+            key = "*"
+            calls.extend([(namespace_handlers, handler, True) for handler in namespace_handlers.events.get("*", ())])
+            if self._listeners is not None:
+                calls.extend([(self._listeners, handler, False) for handler in self._listeners.events.get("*", ())])
+        if not calls:
+            return
+        answer = Answer(self, ack_id, len(calls)) if ack_id is not None else None
+        for table, handler, of_namespace in calls:
+            if handler.once:
+                table.discard(table.events, key, handler)
+            args = [self, *leading, *data[1:]] if of_namespace else [*leading, *data[1:]]
+            self._start(handler, args, answer, str(name))
+
+    def _start(self, handler: Handler, args: list[Any], answer: Answer | None, event: str) -> None:
+        """Call a listener, or start it as a task."""
+        hub = self.namespace.hub
+        try:
+            if handler.exact != len(args):
+                args = handler.fit(event, args, answer.take() if answer is not None else Ack(None))
+            if not handler.asynchronous:
+                result = handler.function(*args)
+                if answer is not None:
+                    answer.add(result, handler.takes_ack)
+                return
+        except Exception as error:
+            hub.report(error, f"the listener of {event!r}", self)
+            return
+        if handler.ordered:
+            if self._ordered is not None:
+                self._ordered.append((handler, args, answer, event))
+                return
+            self._ordered = deque()
+        self._spawn(handler, args, answer, event)
+
+    def _spawn(self, handler: Handler, args: list[Any], answer: Answer | None, event: str) -> None:
+        runtime = self.namespace.hub.runtime
+        self._running += 1
+        if not runtime.starts_at_once:
+            self.hold()
+        runtime.spawn(self._run, handler, args, answer, event)
+
+    async def _run(self, handler: Handler, args: list[Any], answer: Answer | None, event: str) -> None:
+        hub = self.namespace.hub
+        if not hub.runtime.starts_at_once:
+            hub.runtime.call_soon(self.release)  # after the first step of the listener, which is a part of this one
+        try:
+            if handler.thread:
+                result = await anyio.to_thread.run_sync(handler.function, *args)
+            else:
+                result = await handler.function(*args)
+            if answer is not None:
+                answer.add(result, handler.takes_ack)
+        except Exception as error:
+            hub.report(error, f"the listener of {event!r}", self)
+        finally:
+            self._running -= 1
+            if handler.ordered and self._ordered is not None:
+                if self._ordered:
+                    self._spawn(*self._ordered.popleft())
+                else:
+                    self._ordered = None
+            if self._backlog is not None:
+                hub.runtime.call_soon(self._drain)
+
+    def hold(self) -> None:
+        """What comes from here on waits, until :meth:`release`."""
+        self._held += 1
+        if self._backlog is None:
+            self._backlog = deque()
+
+    def release(self) -> None:
+        """What this held has happened: what came after it may go on."""
+        self._held -= 1
+        self._drain()
+
+    def _drain(self) -> None:
+        bound = self.namespace.hub.limits.handlers_per_socket
+        while self._backlog is not None and not self._held and self._running < bound:
+            if not self._backlog:
+                self._backlog = None
+                self._session.pause(False)
+                return
+            waiting = self._backlog
+            function, args = waiting.popleft()
+            self._backlog = None  # so that the function acts, instead of queueing itself again
+            function(*args)
+            if self._backlog is not None:
+                waiting.extend(self._backlog)
+            self._backlog = waiting
+
+    def _notify_incoming(self, data: list[Any]) -> None:
+        hub = self.namespace.hub
+        what = f"on_any of {data[0]!r}"
+        for function in list(self.namespace.handlers.incoming):
+            hub.run(function, [self, *data], what, self)
+        if self._listeners is not None:
+            for function in list(self._listeners.incoming):
+                hub.run(function, data, what, self)
+
+    def _filter(self, data: list[Any], ack_id: int | None) -> Generator[Awaitable[Any], Any, None]:
+        """Run the middlewares of this socket, then the listeners."""
+        args = data[1:]
+        for middleware in list(self._middlewares or ()):
+            try:
+                outcome = middleware(data[0], args)
+                if isinstance(outcome, Awaitable):
+                    yield outcome
+            except Exception as error:
+                self.notify_error(error)
+                return
+        self._deliver([data[0], *args], ack_id)
+
+    def send_ack(self, ack_id: int, result: Any) -> None:
+        """Answer an event with what its listener returned."""
+        if result is None:
+            answer: list[Any] = []
+        elif type(result) is tuple:
+            answer = list(result)
+        else:
+            answer = [result]
+        self.write_ack(ack_id, answer)
+
+    def write_ack(self, ack_id: int, answer: list[Any]) -> None:
+        """Send an acknowledgement."""
+        try:
+            self.namespace.hub.send_ack(self._session, self.namespace.name, answer, ack_id)
+        except Exception as error:
+            self.namespace.hub.report(error, f"acknowledgement {ack_id}", self)
+
+
+class Answer:
+    """The acknowledgement of one event that several listeners may give; the first that does decides."""
+
+    __slots__ = ("_ack_id", "_left", "_socket", "_taken")
+
+    def __init__(self, socket: Socket[Any], ack_id: int, listeners: int) -> None:
+        self._socket = socket
+        self._ack_id = ack_id
+        self._left = listeners
+        self._taken = False
+
+    def take(self) -> Ack:
+        """Give the answering to a listener that asks for it, unless it was given away."""
+        return Ack(None if self._taken else self._send)
+
+    def add(self, result: Any, took_over: bool) -> None:
+        """A listener has returned."""
+        self._left -= 1
+        if took_over:
+            self._taken = True
+        elif result is not None and not self._taken:
+            self._taken = True
+            self._socket.send_ack(self._ack_id, result)
+        elif not self._left and not self._taken:
+            self._taken = True
+            self._socket.write_ack(self._ack_id, [])
+
+    def _send(self, answer: list[Any]) -> None:
+        self._taken = True
+        self._socket.write_ack(self._ack_id, answer)
+
+
+def find_name(namespace: Namespace, handler: Handler) -> str | int:
+    """Return the event that a listener was registered for, for a log line."""
+    for name, handlers in namespace.handlers.events.items():
+        if handler in handlers:
+            return name
+    return getattr(handler.function, "__name__", "?")
+
+
+def remove_from(functions: list[Callable[..., Any]], function: Callable[..., Any] | None) -> None:
+    """Remove a function from a list, or all with ``None``."""
+    if function is None:
+        functions.clear()
+    elif function in functions:
+        functions.remove(function)

@@ -1,0 +1,443 @@
+"""The session table, and what is to be done with a request.
+
+``admit`` is a pure decision: it looks at a request's head and returns a verdict; the shell that owns the connection
+carries it out. A refused request is a value, since strangers who knock are normal.
+
+Engine.IO protocol v4, "Protocol", "Handshake"; the order of the checks and the six codes are the official server's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Final
+
+import orjson
+
+from sio_core.engineio.deadlines import Deadlines
+from sio_core.engineio.options import EngineOptions
+from sio_core.engineio.packet import Encoded
+from sio_core.engineio.session import Session, SessionOwner
+from sio_core.engineio.states import CLOSED, WEBSOCKET
+from sio_core.ids import SessionId, make_id
+from sio_core.wire.cors import allows, cors_headers, preflight, same_origin
+from sio_core.wire.message import Request, Response
+
+__all__ = ["Answer", "Engine", "Open", "Pending", "Poll", "Post", "Refused", "Upgrade", "Verdict"]
+
+Headers = list[tuple[str, str]]
+Middleware = Callable[..., "Response | None | Awaitable[Response | None]"]
+Hook = Callable[..., object]
+
+TRANSPORT_UNKNOWN: Final = 0
+SESSION_ID_UNKNOWN: Final = 1
+BAD_HANDSHAKE_METHOD: Final = 2
+BAD_REQUEST: Final = 3
+FORBIDDEN: Final = 4
+UNSUPPORTED_PROTOCOL: Final = 5
+
+MESSAGES: Final = (
+    "Transport unknown",
+    "Session ID unknown",
+    "Bad handshake method",
+    "Bad request",
+    "Forbidden",
+    "Unsupported protocol version",
+)
+
+NO_HEADERS: Final[Headers] = []
+
+
+class Verdict:
+    """What to do with a request. ``headers`` go with every answer to it, whatever that is."""
+
+    __slots__ = ("headers",)
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+
+
+class Refused(Verdict):
+    """The request is refused.
+
+    :ivar code: 0 to 5, or ``None`` where the protocol has no code.
+    """
+
+    __slots__ = ("code", "message", "status")
+
+    def __init__(self, status: int, code: int | None, message: str, headers: Headers) -> None:
+        super().__init__(headers)
+        self.status = status
+        self.code = code
+        self.message = message
+
+    def response(self) -> Response:
+        """The answer to a plain request."""
+        if self.code is None:
+            return Response(self.status, [*self.headers], b"")
+        body = orjson.dumps({"code": self.code, "message": self.message})
+        return Response(self.status, [*self.headers, ("Content-Type", "application/json")], body)
+
+    def upgrade_response(self) -> Response:
+        """The answer to an upgrade request: always 400, and text, as browsers never see it."""
+        status = self.status if self.status >= 429 else 400
+        return Response(status, [*self.headers, ("Content-Type", "text/html")], self.message.encode())
+
+
+class Answer(Verdict):
+    """The request has its answer: a preflight, or what a middleware said."""
+
+    __slots__ = ("response",)
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(NO_HEADERS)
+        self.response = response
+
+
+class Open(Verdict):
+    """A session is to be opened: by :meth:`Engine.open`, for a WebSocket after its handshake succeeded."""
+
+    __slots__ = ("protocol", "sid")
+
+    def __init__(self, sid: SessionId, protocol: int, headers: Headers) -> None:
+        super().__init__(headers)
+        self.sid = sid
+        self.protocol = protocol
+
+
+class Poll(Verdict):
+    """A GET: hand it to ``session.receive_poll``."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, session: Session, headers: Headers) -> None:
+        super().__init__(headers)
+        self.session = session
+
+
+class Post(Verdict):
+    """A POST: hand it to ``session.receive_post``, and its body to ``session.receive_payload``."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, session: Session, headers: Headers) -> None:
+        super().__init__(headers)
+        self.session = session
+
+
+class Upgrade(Verdict):
+    """A WebSocket for a session that exists: after its handshake hand it to ``session.websocket_opened``."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, session: Session, headers: Headers) -> None:
+        super().__init__(headers)
+        self.session = session
+
+
+class Pending(Verdict):
+    """The application must be awaited first: await ``awaitable``, then call ``resume`` with its result or error."""
+
+    __slots__ = ("_steps", "awaitable")
+
+    def __init__(self, awaitable: Awaitable[Any], steps: Generator[Awaitable[Any], Any, Verdict]) -> None:
+        super().__init__(NO_HEADERS)
+        self.awaitable = awaitable
+        self._steps = steps
+
+    def resume(self, result: Any, error: Exception | None = None) -> Verdict:
+        """Go on with what the awaitable gave; the next verdict, which may be pending again."""
+        return advance(self._steps, result, error)
+
+
+def advance(steps: Generator[Awaitable[Any], Any, Verdict], result: Any, error: Exception | None) -> Verdict:
+    """Run the decision to its next awaitable, or to its end."""
+    try:
+        awaitable = steps.send(result) if error is None else steps.throw(error)
+    except StopIteration as stop:
+        verdict: Verdict = stop.value
+        return verdict
+    return Pending(awaitable, steps)
+
+
+class Application:
+    """What an engine reports to. The base class ignores everything."""
+
+    __slots__ = ()
+
+    def opened(self, session: Session) -> None:
+        """A session has been opened."""
+
+    def process(self, session: Session) -> None:
+        """Deliver ``session.take_events()``."""
+
+    def defer(self, session: Session) -> None:
+        """Call :meth:`process` soon, but not inside this call."""
+
+
+class Engine(SessionOwner):
+    """The sessions of one server.
+
+    :ivar clients: the open sessions by their id.
+    :ivar limit_hits: how often each bound was hit, by its name.
+    """
+
+    __slots__ = ("_application", "_hooks", "_middlewares", "_per_address", "clients", "limit_hits", "unconnected")
+
+    def __init__(
+        self, options: EngineOptions, application: Application, deadlines: Deadlines, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(options, deadlines, clock)
+        self._application = application
+        self._middlewares: list[tuple[Middleware, int]] = []
+        self._hooks: dict[str, list[Hook]] = {}
+        self._per_address: dict[str, int] = {}
+        self.clients: dict[str, Session] = {}
+        self.limit_hits: dict[str, int] = {}
+        self.unconnected = 0
+
+    # What applications see
+
+    @property
+    def clients_count(self) -> int:
+        """How many sessions are open."""
+        return len(self.clients)
+
+    def use(self, middleware: Middleware) -> Middleware:
+        """Run ``middleware(request[, headers])`` for every HTTP request, upgrades included.
+
+        It may be ``async``. It may return a :class:`Response` to answer the request itself, raise to have it refused
+        with code 3, and put headers for the answer into the dictionary ``headers``.
+        """
+        count = len(inspect.signature(middleware).parameters)
+        self._middlewares.append((middleware, count))
+        return middleware
+
+    def on(self, name: str, hook: Hook | None = None) -> Any:
+        """Register a hook, as a call or as a decorator.
+
+        ``connection`` (session); ``connection_error`` (a mapping of ``request``, ``code``, ``message``, ``context``);
+        ``initial_headers`` and ``headers`` (a dictionary to change, request).
+
+        :raises ValueError: for another name.
+        """
+        if name not in {"connection", "connection_error", "initial_headers", "headers"}:
+            raise ValueError(f"an engine has no event {name!r}")
+        if hook is None:
+            return lambda hook: self.on(name, hook)
+        self._hooks.setdefault(name, []).append(hook)
+        return hook
+
+    # Requests
+
+    def admit(self, request: Request) -> Verdict:
+        """Decide what to do with a request, from its head alone."""
+        if self._middlewares or self.options.cors is not None or "sid" not in request.params:
+            return advance(self._decide(request), None, None)
+        return self._verify(request, NO_HEADERS)
+
+    def _decide(self, request: Request) -> Generator[Awaitable[Any], Any, Verdict]:
+        headers: Headers = []
+        cors = self.options.cors
+        if cors is not None:
+            answer = preflight(cors, request)
+            if answer is not None:
+                return Answer(answer)
+            headers.extend(cors_headers(cors, request))
+        for middleware, count in list(self._middlewares):
+            own: dict[str, str] = {}
+            try:
+                outcome: Any = middleware(request, own) if count > 1 else middleware(request)
+                if inspect.isawaitable(outcome):
+                    outcome = yield outcome
+            except Exception as error:
+                headers.extend(own.items())
+                return self._refuse(request, BAD_REQUEST, headers, {"name": "MIDDLEWARE_FAILURE", "error": error})
+            headers.extend(own.items())
+            if outcome is not None:
+                return Answer(Response(outcome.status, [*headers, *outcome.headers], outcome.body))
+        verdict = self._verify(request, headers)
+        if not isinstance(verdict, Open):
+            return verdict
+        if self.options.allow_request is not None:
+            try:
+                allowed: Any = self.options.allow_request(request)
+                if inspect.isawaitable(allowed):
+                    allowed = yield allowed
+            except Exception:
+                allowed = False  # a check that fails has not passed
+            if allowed is not True:
+                message = allowed if isinstance(allowed, str) and allowed else None
+                return self._refuse(request, FORBIDDEN, headers, {"message": message}, message)
+        if verdict.protocol == 3 and not self.options.allow_eio3:
+            return self._refuse(request, UNSUPPORTED_PROTOCOL, headers, {"protocol": 3})
+        if self.options.generate_id is not None:
+            try:
+                sid: Any = self.options.generate_id(request)
+                if inspect.isawaitable(sid):
+                    sid = yield sid
+                if not isinstance(sid, str) or not sid or sid in self.clients:
+                    raise ValueError("generate_id must return a new, non-empty string")
+            except Exception as error:
+                return self._refuse(request, BAD_REQUEST, headers, {"name": "ID_GENERATION_ERROR", "error": error})
+            verdict.sid = SessionId(sid)
+        return self._full(request, headers) or verdict
+
+    def _verify(self, request: Request, headers: Headers) -> Verdict:
+        """The checks that need nobody's opinion, in the official server's order."""
+        params = request.params
+        transport = params.get("transport")
+        options = self.options
+        if transport is None or transport not in options.transports:
+            return self._refuse(request, TRANSPORT_UNKNOWN, headers, {"transport": transport})
+        origin = request.headers.get("origin")
+        if origin is not None:
+            if not is_header_value(origin):
+                del request.headers["origin"]
+                return self._refuse(request, BAD_REQUEST, headers, {"name": "INVALID_ORIGIN", "origin": origin})
+            if (
+                options.check_origin
+                and not same_origin(origin, request.headers.get("host", ""))
+                and (options.cors is None or not allows(options.cors, origin))
+            ):
+                return self._refuse(request, FORBIDDEN, headers, {"name": "FORBIDDEN_ORIGIN", "origin": origin})
+        upgrade = request.upgrade and WEBSOCKET in options.transports
+        protocol = 4 if params.get("EIO") == "4" else 3
+        sid = params.get("sid")
+        if sid:
+            session = self.clients.get(sid)
+            if session is None:
+                return self._refuse(request, SESSION_ID_UNKNOWN, headers, {"sid": sid})
+            if not upgrade and session.transport != transport:
+                context = {
+                    "name": "TRANSPORT_MISMATCH",
+                    "transport": transport,
+                    "previousTransport": session.transport,
+                }
+                return self._refuse(request, BAD_REQUEST, headers, context)
+            if session.protocol != protocol:
+                context = {"name": "PROTOCOL_MISMATCH", "protocol": protocol, "previousProtocol": session.protocol}
+                return self._refuse(request, BAD_REQUEST, headers, context)
+            if upgrade:
+                return Upgrade(session, headers)
+            if transport == WEBSOCKET:
+                return self._refuse(request, BAD_REQUEST, headers, {"name": "TRANSPORT_HANDSHAKE_ERROR"})
+            if request.method == "GET":
+                return Poll(session, headers)
+            if request.method == "POST":
+                return Post(session, headers)
+            return Refused(500, None, "", headers)
+        if request.method != "GET":
+            return self._refuse(request, BAD_HANDSHAKE_METHOD, headers, {"method": request.method})
+        if transport == WEBSOCKET and not upgrade:
+            return self._refuse(request, BAD_REQUEST, headers, {"name": "TRANSPORT_HANDSHAKE_ERROR"})
+        return Open(SessionId(make_id()), protocol, headers)
+
+    def _refuse(
+        self, request: Request, code: int, headers: Headers, context: dict[str, Any], message: str | None = None
+    ) -> Refused:
+        for hook in self._hooks.get("connection_error", ()):
+            hook({"request": request, "code": code, "message": MESSAGES[code], "context": context})
+        return Refused(403 if code == FORBIDDEN else 400, code, message or MESSAGES[code], headers)
+
+    def _full(self, request: Request, headers: Headers) -> Refused | None:
+        limits = self.options.limits
+        if limits.sessions is not None and len(self.clients) >= limits.sessions:
+            self.count_limit("sessions")
+        elif limits.unconnected_sessions is not None and self.unconnected >= limits.unconnected_sessions:
+            self.count_limit("unconnected_sessions")
+        elif (
+            limits.sessions_per_address is not None
+            and self._per_address.get(request.address, 0) >= limits.sessions_per_address
+        ):
+            self.count_limit("sessions_per_address")
+            return Refused(429, None, "Too Many Requests", [*headers, ("Retry-After", "10")])
+        else:
+            return None
+        return Refused(503, None, "Service Unavailable", [*headers, ("Retry-After", "10")])
+
+    def open(self, verdict: Open, request: Request, now: float) -> Session:
+        """Open the session that was admitted, its OPEN packet first in its outbox.
+
+        The shell then takes that packet to the client, or hands the session its WebSocket, and calls :meth:`started`.
+        """
+        options = self.options
+        session = Session(self, verdict.sid, request, verdict.protocol, now)
+        websocket = request.params["transport"] == WEBSOCKET
+        self.clients[session.id] = session
+        self.unconnected += 1
+        if options.limits.sessions_per_address is not None:
+            self._per_address[request.address] = self._per_address.get(request.address, 0) + 1
+        upgrades = [WEBSOCKET] if options.allow_upgrades and not websocket and WEBSOCKET in options.transports else []
+        handshake = {
+            "sid": session.id,
+            "upgrades": upgrades,
+            "pingInterval": int(options.ping_interval * 1000),
+            "pingTimeout": int(options.ping_timeout * 1000),
+            "maxPayload": options.max_http_buffer_size,
+        }
+        session.send_packet(Encoded(b"0" + orjson.dumps(handshake)))
+        if options.initial_packet is not None:
+            session.send(options.initial_packet)
+        if not websocket and request.params.get("b64"):
+            session.poll_in_base64()
+        return session
+
+    def started(self, session: Session) -> None:
+        """The client has been sent the handshake: the session is ready to be used."""
+        self._application.opened(session)
+        for hook in self._hooks.get("connection", ()):
+            hook(session)
+        if session.events:
+            self.process(session)
+
+    def response_headers(self, request: Request, headers: Headers) -> Headers:
+        """Return ``headers`` with what the hooks make of them, for a response that succeeds."""
+        hooks = self._hooks
+        if "headers" not in hooks and "initial_headers" not in hooks:
+            return headers
+        changed: dict[str, str] = {}
+        if not request.params.get("sid"):
+            for hook in hooks.get("initial_headers", ()):
+                hook(changed, request)
+        for hook in hooks.get("headers", ()):
+            hook(changed, request)
+        return [*headers, *changed.items()]
+
+    # Sessions
+
+    def join(self, session: Session) -> None:
+        """The session has joined a namespace, and no longer counts as a stranger."""
+        if not session.joined:
+            session.joined = True
+            self.unconnected -= 1
+
+    def process(self, session: Session) -> None:
+        self._application.process(session)
+
+    def defer(self, session: Session) -> None:
+        self._application.defer(session)
+
+    def remove(self, session: Session) -> None:
+        del self.clients[session.id]
+        if not session.joined:
+            self.unconnected -= 1
+        address = session.remote_address
+        if address in self._per_address:
+            self._per_address[address] -= 1
+            if not self._per_address[address]:
+                del self._per_address[address]
+
+    def count_limit(self, name: str) -> None:
+        self.limit_hits[name] = self.limit_hits.get(name, 0) + 1
+
+    def close(self) -> None:
+        """Close every session at once; what waits in them is dropped."""
+        for session in list(self.clients.values()):
+            if session.state is not CLOSED:
+                session.close(discard=True)
+
+
+def is_header_value(text: str) -> bool:
+    """Whether a header may carry ``text``. RFC 9110 section 5.5."""
+    return all([c == "\t" or " " <= c <= "~" or "\x80" <= c <= "\xff" for c in text])

@@ -1,0 +1,715 @@
+"""One client's Engine.IO session: heartbeat, polling slots, upgrade, outgoing packets.
+
+It takes what arrives (``receive_*``), what the server sends (``send``, ``send_packet``, ``close``) and the time, and
+it gives events (``take_events``) and packets (``take_payload``, ``take_packets``). It survives its connections: each
+is a :class:`Carrier` for a while, one waiting GET, one POST, one WebSocket.
+
+Whoever calls a verb that can make events (``receive_*``, ``*_lost``, ``handle_deadline``, ``take_*``) then lets the
+owner ``process`` the session. ``send_packet`` and ``close``, which applications call from anywhere, ask the owner for
+that themselves.
+
+Engine.IO protocol v4, "Transports", "Heartbeat", "Upgrade", "Message ordering".
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Final
+
+from sio_core.engineio import v3
+from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
+from sio_core.engineio.options import EngineOptions
+from sio_core.engineio.packet import (
+    CLOSE,
+    MESSAGE,
+    PING,
+    PONG,
+    UPGRADE,
+    Encoded,
+    decode_packet,
+)
+from sio_core.engineio.payload import decode_payload, encode_payload
+from sio_core.engineio.states import (
+    CLOSE_REQUESTED,
+    CLOSED,
+    CLOSING,
+    LOST,
+    OPEN,
+    POLLING,
+    PROBE_RECEIVED,
+    PROBED,
+    SESSION,
+    TRANSPORT,
+    UPGRADE_RECEIVED,
+    WEBSOCKET,
+    WEBSOCKET_LOST,
+    WEBSOCKET_OPENED,
+)
+from sio_core.errors import InvalidPacket, PayloadTooLarge, RemoteProtocolError
+from sio_core.ids import SessionId
+from sio_core.wire.message import Request
+
+__all__ = ["Carrier", "Closed", "Observed", "Payload", "Session", "SessionOwner"]
+
+CLOSING_TIME: Final = 30.0
+"""Seconds a closing session waits for the GET that fetches the close packet, as the official server does."""
+
+NOOP_INTERVAL: Final = 0.1
+"""Seconds between the noops that release the GETs of a session that is being upgraded."""
+
+PING_PACKET: Final = Encoded(b"2")
+PONG_PACKET: Final = Encoded(b"3")
+PROBE_ANSWER: Final = Encoded(b"3probe")
+
+Listener = Callable[..., object]
+
+
+class Carrier(ABC):
+    """What moves a session's packets at the moment. Implemented by those who own connections."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def output_ready(self) -> None:
+        """The session has something to take. Called once until it was taken."""
+
+    @abstractmethod
+    def send_probe(self, packet: Encoded) -> None:
+        """Send a packet on a WebSocket that does not carry the session yet."""
+
+    @abstractmethod
+    def pause(self, paused: bool) -> None:
+        """Stop reading from the peer for now, or go on."""
+
+    @abstractmethod
+    def release(self, code: int | None) -> None:
+        """The session is done with this carrier: close a WebSocket (with ``code``, or without one), cut a POST."""
+
+
+class Closed:
+    """The session is over. The last of its events.
+
+    :ivar reason: ``transport close``, ``transport error``, ``ping timeout``, ``parse error`` or ``forced close``.
+    :ivar details: what is known beyond the reason: ``message``, or ``limit`` and ``value``.
+    """
+
+    __slots__ = ("details", "reason")
+
+    def __init__(self, reason: str, details: dict[str, Any] | None) -> None:
+        self.reason = reason
+        self.details = details
+
+
+class Observed:
+    """Something that a listener of the session asked to hear of."""
+
+    __slots__ = ("name", "value")
+
+    def __init__(self, name: str, value: object) -> None:
+        self.name = name
+        self.value = value
+
+
+class Payload:
+    """The body of a polling response."""
+
+    __slots__ = ("body", "compress", "content_type")
+
+    def __init__(self, body: bytes, content_type: str, compress: bool) -> None:
+        self.body = body
+        self.content_type = content_type
+        self.compress = compress
+
+
+class Probe:
+    """A WebSocket on which an upgrade is being tried."""
+
+    __slots__ = ("carrier", "noop_at", "upgrade_at")
+
+    def __init__(self, carrier: Carrier, upgrade_at: float) -> None:
+        self.carrier = carrier
+        self.upgrade_at = upgrade_at
+        self.noop_at: float = NEVER
+
+
+class SessionOwner(ABC):
+    """What a session needs of the table it belongs to."""
+
+    __slots__ = ("clock", "deadlines", "options")
+
+    def __init__(self, options: EngineOptions, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+        self.options = options
+        self.deadlines = deadlines
+        self.clock = clock
+
+    @abstractmethod
+    def process(self, session: Session) -> None:
+        """Deliver the session's events, now."""
+
+    @abstractmethod
+    def defer(self, session: Session) -> None:
+        """Deliver the session's events soon, but not inside this call."""
+
+    @abstractmethod
+    def remove(self, session: Session) -> None:
+        """The session is over: forget it."""
+
+    @abstractmethod
+    def count_limit(self, name: str) -> None:
+        """A bound was hit: count it."""
+
+
+class Session(Timed):
+    """One Engine.IO session. See the module's docstring for its verbs.
+
+    :ivar id: the session id, secret.
+    :ivar protocol: the Engine.IO revision, 4 or 3.
+    :ivar state: ``open``, ``closing`` or ``closed``.
+    :ivar request: the first request of the session; ``None`` once the application has dropped it.
+    :ivar remote_address: the peer's IP address.
+    :ivar upgraded: whether it has moved from polling to WebSocket.
+    :ivar joined: whether it has joined a namespace, and no longer counts as a stranger.
+    :ivar blocked: whether the peer is too slow to take more now; set by the carrier.
+    :ivar context: what the layer above keeps for this session.
+    """
+
+    __slots__ = (
+        "_base64",
+        "_carrier",
+        "_closing_at",
+        "_final",
+        "_heartbeat_at",
+        "_outbox",
+        "_owner",
+        "_ping_extended",
+        "_ping_outstanding",
+        "_poll",
+        "_post",
+        "_probe",
+        "_signalled",
+        "_stage",
+        "_waiters",
+        "blocked",
+        "context",
+        "events",
+        "id",
+        "joined",
+        "listeners",
+        "outbox_bytes",
+        "processing",
+        "protocol",
+        "remote_address",
+        "request",
+        "state",
+        "upgraded",
+    )
+
+    def __init__(self, owner: SessionOwner, sid: SessionId, request: Request, protocol: int, now: float) -> None:
+        super().__init__()
+        self._owner = owner
+        self.id = sid
+        self.request: Request | None = request
+        self.remote_address = request.address
+        self.protocol = protocol
+        self.state: str = OPEN
+        self.upgraded = False
+        self.joined = False
+        self.blocked = False
+        self.context: Any = None
+        self.events: list[str | bytes | Closed | Observed] = []
+        self.listeners: dict[str, list[Listener]] | None = None
+        self.processing = False
+        self.outbox_bytes = 0
+        self._outbox: list[Encoded] = []
+        self._stage: str = POLLING
+        self._base64 = False
+        self._carrier: Carrier | None = None
+        self._poll: Carrier | None = None
+        self._post: Carrier | None = None
+        self._probe: Probe | None = None
+        self._final: bytes | None = None  # answers the waiting GET alone, past what waits
+        self._signalled = False
+        self._waiters: list[Callable[[], object]] | None = None
+        self._ping_outstanding = False
+        self._ping_extended = False
+        options = owner.options
+        self._heartbeat_at = now + options.ping_interval
+        if protocol == 3:
+            self._heartbeat_at += options.ping_timeout
+        self._closing_at: float = NEVER
+        self.deadline = self._heartbeat_at
+        owner.deadlines.schedule(self)
+
+    # What applications see
+
+    @property
+    def transport(self) -> str:
+        """``polling`` or ``websocket``: what carries the session now."""
+        return WEBSOCKET if self._stage == WEBSOCKET else POLLING
+
+    @property
+    def writable(self) -> bool:
+        """Whether a packet sent now would leave at once."""
+        if self._stage == WEBSOCKET:
+            return not self._outbox and not self.blocked
+        return not self._outbox and self._poll is not None
+
+    def on(self, name: str, listener: Listener | None = None) -> Any:
+        """Register a listener, as a call or as a decorator.
+
+        Names: ``message`` (data), ``close`` (reason, details), ``upgrading``, ``upgrade`` (transport), ``heartbeat``,
+        ``packet`` (the packet as text or bytes), ``drain``.
+
+        :raises ValueError: for another name.
+        """
+        if name not in {"message", "close", "upgrading", "upgrade", "heartbeat", "packet", "drain"}:
+            raise ValueError(f"a session has no event {name!r}")
+        if listener is None:
+            return lambda listener: self.on(name, listener)
+        if self.listeners is None:
+            self.listeners = {}
+        self.listeners.setdefault(name, []).append(listener)
+        return listener
+
+    def send(self, data: str | bytes, compress: bool = True) -> None:
+        """Send one message."""
+        if isinstance(data, str):
+            self.send_packet(Encoded(b"4" + data.encode("utf-8", "replace"), False, compress))
+        else:
+            self.send_packet(Encoded(bytes(data), True, compress))
+
+    def close(self, discard: bool = False) -> None:
+        """Close the session, after what was sent has left.
+
+        :param discard: do not wait for that.
+        """
+        if discard and self.state is not CLOSED:
+            self._finish("forced close", None, b"1")
+        elif self.state is OPEN:
+            self.state = SESSION[self.state][CLOSE_REQUESTED]
+            if self._outbox:
+                self._closing_at = self._owner.clock() + CLOSING_TIME
+                self._reschedule()
+            elif self._stage == WEBSOCKET or self._poll is not None:
+                self._finish("forced close", None, b"1")
+            else:
+                self._closing_at = self._owner.clock() + CLOSING_TIME
+                self._reschedule()
+        if self.events:
+            self._owner.defer(self)
+
+    # Outgoing
+
+    def send_packet(self, packet: Encoded, volatile: bool = False) -> None:
+        """Send one encoded packet; a volatile one only if it can leave at once.
+
+        Past the bound of what may wait, the session is closed with ``transport close``: a hole in an ordered stream
+        would be worse than a reconnection.
+        """
+        if self.state is not OPEN or (volatile and not self.writable):
+            return
+        outbox = self._outbox
+        limits = self._owner.options.limits
+        if self.outbox_bytes >= limits.outbox_bytes or len(outbox) >= limits.outbox_packets:
+            self._overflow()
+            return
+        outbox.append(packet)
+        self.outbox_bytes += len(packet.data)
+        if not self._signalled:
+            self._signal()
+
+    def send_packets(self, packets: list[Encoded], volatile: bool = False) -> None:
+        """Send a packet and its attachments: all of them, with nothing in between, or none."""
+        self.send_packet(packets[0], volatile)
+        if self._outbox and self._outbox[-1] is packets[0]:
+            self._outbox.extend(packets[1:])
+            self.outbox_bytes += sum([len(packet.data) for packet in packets[1:]])
+
+    def take_packets(self) -> list[Encoded]:
+        """Take everything that waits, for the WebSocket that carries the session."""
+        packets = self._outbox
+        self._outbox = []
+        self.outbox_bytes = 0
+        self._signalled = False
+        if self.state is CLOSING:
+            self._finish("forced close", None, b"")
+        if self._waiters is not None:
+            self._taken()
+        if self.listeners is not None:
+            self._observe("drain", None)
+        return packets
+
+    def notify_when_taken(self, function: Callable[[], object]) -> None:
+        """Call a function once, when what waits has been taken or the session is over."""
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(function)
+
+    def _taken(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for function in waiters or ():
+            function()
+
+    def pause(self, paused: bool) -> None:
+        """The layer above has enough for now, or can go on. A polling client waits for its answer anyway."""
+        if self._carrier is not None:
+            self._carrier.pause(paused)
+
+    def websocket_form(self, packet: Encoded) -> tuple[bytes, bool]:
+        """Return what one packet is on this session's WebSocket: the message, and whether it is binary."""
+        if not packet.binary:
+            return packet.data, False
+        if self.protocol == 3:
+            return (b"b4" + packet.text()[1:], False) if self._base64 else (b"\x04" + packet.data, True)
+        return (packet.text(), False) if self._base64 else (packet.data, True)
+
+    @property
+    def plain_frames(self) -> bool:
+        """Whether :meth:`Encoded.frame` is what this session's WebSocket sends."""
+        return self.protocol == 4 and not self._base64
+
+    def take_payload(self) -> Payload:
+        """Take everything that waits, as the answer to the waiting GET."""
+        self._poll = None
+        self._signalled = False
+        final = self._final
+        if final is not None:
+            self._final = None
+            return self._payload([Encoded(final, compress=False)])
+        packets = self._outbox
+        self._outbox = []
+        self.outbox_bytes = 0
+        if self.state is CLOSING and not packets:
+            packets = [Encoded(b"6", compress=False), Encoded(b"1", compress=False)]
+            self._finish("forced close", None, b"")
+        if self._waiters is not None:
+            self._taken()
+        if self.listeners is not None:
+            self._observe("drain", None)
+        return self._payload(packets)
+
+    def _payload(self, packets: list[Encoded]) -> Payload:
+        compress = any([packet.compress for packet in packets])
+        if self.protocol == 4:
+            return Payload(encode_payload(packets), "text/plain; charset=UTF-8", compress)
+        forms: list[str | bytes] = [packet.data if packet.binary else packet.data.decode() for packet in packets]
+        if not self._base64 and any([packet.binary for packet in packets]):
+            return Payload(v3.encode_binary_payload(forms), "application/octet-stream", compress)
+        return Payload(v3.encode_text_payload(forms).encode(), "text/plain; charset=UTF-8", compress)
+
+    def _signal(self) -> None:
+        carrier = self._carrier if self._stage == WEBSOCKET else self._poll
+        if carrier is not None:
+            self._signalled = True
+            carrier.output_ready()
+
+    def _overflow(self) -> None:
+        limits = self._owner.options.limits
+        name = "outbox_bytes" if self.outbox_bytes >= limits.outbox_bytes else "outbox_packets"
+        self._owner.count_limit(name)
+        value = self.outbox_bytes if name == "outbox_bytes" else len(self._outbox)
+        self._finish("transport close", {"limit": name, "value": value}, b"1", 1013)
+        self._owner.defer(self)
+
+    # Polling
+
+    def receive_poll(self, carrier: Carrier) -> bool:
+        """A GET has come and waits for a payload.
+
+        :returns: ``False`` if another one was waiting, which closes the session. Engine.IO protocol v4, "HTTP
+            long-polling": a client must not have two GETs at a time.
+        """
+        if self._poll is not None:
+            self._finish("transport error", {"message": "overlap from client"}, b"1")
+            return False
+        self._poll = carrier
+        if self._outbox or self.state is CLOSING:
+            self._signalled = True
+            carrier.output_ready()
+        elif self._stage == PROBED:
+            self._send_noop()
+        return True
+
+    def poll_lost(self, carrier: Carrier) -> None:
+        """The waiting GET was aborted by the client."""
+        if self._poll is carrier and self.state is not CLOSED:
+            self._poll = None
+            self._finish("transport error", {"message": "poll connection closed prematurely"}, None)
+
+    def receive_post(self, carrier: Carrier) -> bool:
+        """The head of a POST has come.
+
+        :returns: ``False`` if another one is being read, which closes the session.
+        """
+        if self._post is not None:
+            self._finish("transport error", {"message": "data request overlap from client"}, b"1")
+            return False
+        self._post = carrier
+        return True
+
+    def post_lost(self, carrier: Carrier) -> None:
+        """The POST was aborted before its body was complete."""
+        if self._post is carrier:
+            self._post = None
+            if self.state is not CLOSED:
+                self._finish("transport error", {"message": "data request connection closed prematurely"}, b"1")
+
+    def post_refused(self) -> None:
+        """The POST was answered without its body; the session goes on."""
+        self._post = None
+
+    def receive_payload(self, request: Request, now: float) -> bool:
+        """The body of a POST is complete.
+
+        :returns: ``False`` if its content type is not acceptable, which closes the session.
+        """
+        self._post = None
+        binary = request.headers.get("content-type") == "application/octet-stream"
+        if self.protocol == 4:
+            if binary:
+                self._finish("transport error", {"message": "invalid content"}, b"1")
+                return False
+            packets = decode_payload(request.body, self._owner.options.limits.payload_packets)
+        elif "j" in request.params:
+            packets = iter(v3.decode_payload(v3.decode_form(request.body), False))
+        else:
+            packets = iter(v3.decode_payload(request.body, binary))
+        try:
+            for packet in packets:
+                self._receive_packet(packet, now)
+                if self.state is not OPEN:
+                    break
+        except RemoteProtocolError as error:
+            if isinstance(error, PayloadTooLarge):
+                self._owner.count_limit(error.limit)
+            self._finish("parse error", None, b"1")
+        return True
+
+    # WebSocket
+
+    def carry_by_websocket(self, carrier: Carrier, base64: bool) -> None:
+        """The session was opened by WebSocket and is carried by it from the start."""
+        self._stage = WEBSOCKET
+        self._carrier = carrier
+        self._base64 = base64
+        if self._outbox:
+            self._signal()
+
+    def poll_in_base64(self) -> None:
+        """The client cannot take binary polling bodies (Engine.IO 3)."""
+        self._base64 = True
+
+    def websocket_opened(self, carrier: Carrier, now: float) -> bool:
+        """A WebSocket has come to take over.
+
+        :returns: ``False`` if it may not: the session is over, or has or is trying a WebSocket already.
+        """
+        stage = TRANSPORT[self._stage].get(WEBSOCKET_OPENED)
+        if stage is None or self.state is CLOSED:
+            return False
+        self._stage = stage
+        self._probe = Probe(carrier, now + self._owner.options.upgrade_timeout)
+        self._reschedule()
+        return True
+
+    def receive_probe(self, message: str | bytes, base64: bool, now: float) -> bool:
+        """A packet has come on the WebSocket that tries to take over.
+
+        :returns: whether the WebSocket carries the session from here on.
+        """
+        probe = self._probe
+        if probe is None:
+            return False
+        if message == "2probe":
+            self._stage = TRANSPORT[self._stage][PROBE_RECEIVED]
+            probe.carrier.send_probe(PROBE_ANSWER)
+            self._observe("upgrading", WEBSOCKET)
+            probe.noop_at = now + NOOP_INTERVAL
+            self._reschedule()
+            if self._poll is not None and not self._outbox:
+                self._send_noop()
+            return False
+        if message[:1] != UPGRADE:
+            self._drop_probe()
+            return False
+        self._stage = TRANSPORT[self._stage][UPGRADE_RECEIVED]
+        self._probe = None
+        self.upgraded = True
+        self._carrier = probe.carrier
+        self._base64 = base64
+        if self._poll is not None:
+            self._final = b"1"
+            self._poll.output_ready()
+        self._signalled = False
+        self._observe("upgrade", WEBSOCKET)
+        if self._outbox:
+            self._signal()
+        elif self.state is CLOSING:
+            self._finish("forced close", None, b"1")
+        return True
+
+    def receive_message(self, message: str | bytes, now: float) -> None:
+        """One message has come on the WebSocket that carries the session."""
+        if self.state is not OPEN:
+            return
+        try:
+            if isinstance(message, str):
+                if message[:1] == MESSAGE and self.listeners is None and not self._ping_outstanding:
+                    self.events.append(message[1:])
+                    return
+                self._receive_packet(decode_packet(message), now)
+            elif self.protocol == 3:
+                self._receive_packet(v3.decode_binary(message), now)
+            else:
+                self._receive_packet(message, now)
+        except InvalidPacket:
+            self._finish("parse error", None, b"1")
+
+    def websocket_lost(self, carrier: Carrier, error: str | None) -> None:
+        """A WebSocket of this session has ended.
+
+        :param error: what the peer did wrong, if it did not just leave.
+        """
+        if self._probe is not None and self._probe.carrier is carrier:
+            self._probe = None
+            self._stage = TRANSPORT[self._stage][WEBSOCKET_LOST]
+        elif self._carrier is carrier and self.state is not CLOSED:
+            if error is None:
+                self._finish("transport close", None, b"")
+            else:
+                self._finish("transport error", {"message": error}, b"")
+
+    def _drop_probe(self) -> None:
+        probe = self._probe
+        if probe is not None:
+            self._probe = None
+            self._stage = TRANSPORT[self._stage].get(WEBSOCKET_LOST, self._stage)
+            probe.carrier.release(None)
+
+    def _send_noop(self) -> None:
+        """Release the waiting GET with a noop, past what waits: the client must pause polling to upgrade."""
+        poll = self._poll
+        if poll is not None and not self._signalled:
+            self._final = b"6"
+            self._signalled = True
+            poll.output_ready()
+
+    # Packets and heartbeat
+
+    def _receive_packet(self, packet: str | bytes, now: float) -> None:
+        if self.listeners is not None:
+            self._observe("packet", packet)
+        kind = packet[:1] if isinstance(packet, str) else MESSAGE
+        if self.protocol == 4 and self._ping_outstanding and not self._ping_extended and kind != PONG:
+            self._ping_extended = True
+            self._heartbeat_at = now + self._owner.options.ping_timeout
+            self._reschedule()
+        if kind == MESSAGE:
+            self.events.append(packet[1:] if isinstance(packet, str) else packet)
+        elif kind == PONG and self.protocol == 4:
+            self._ping_outstanding = False
+            self._heartbeat_at = now + self._owner.options.ping_interval
+            self._reschedule()
+            self._observe("heartbeat", None)
+        elif kind == PING and self.protocol == 3:
+            self._heartbeat_at = now + self._owner.options.ping_interval + self._owner.options.ping_timeout
+            self._reschedule()
+            self.send_packet(PONG_PACKET)
+            self._observe("heartbeat", None)
+        elif kind in {PING, PONG}:
+            self._finish("transport error", {"message": "invalid heartbeat direction"}, b"1")
+        elif kind == CLOSE and self._stage != WEBSOCKET:
+            self._finish("transport close", None, b"6")
+
+    def handle_deadline(self, now: float) -> None:
+        if self._closing_at <= now:
+            self._finish("forced close", None, b"")
+        elif self._heartbeat_at <= now:
+            if self.protocol == 3 or self._ping_outstanding:
+                self._finish("ping timeout", None, b"1")
+            else:
+                self._ping_outstanding = True
+                self._ping_extended = False
+                self._heartbeat_at = now + self._owner.options.ping_timeout
+                self._send_ping()
+        probe = self._probe
+        if probe is not None:
+            if probe.upgrade_at <= now:
+                self._drop_probe()
+            elif probe.noop_at <= now:
+                probe.noop_at = now + NOOP_INTERVAL
+                self._send_noop()
+        self._reschedule()
+        self.deliver()
+
+    def _send_ping(self) -> None:
+        """Heartbeats wait like any packet, but no bound is applied to them: at most one is ever outstanding."""
+        if self.state is OPEN:
+            self._outbox.append(PING_PACKET)
+            if not self._signalled:
+                self._signal()
+
+    def _reschedule(self) -> None:
+        if self.state is CLOSED:
+            self.deadline = NEVER
+            return
+        deadline = min(self._heartbeat_at, self._closing_at)
+        if self._probe is not None:
+            deadline = min(deadline, self._probe.upgrade_at, self._probe.noop_at)
+        self.deadline = deadline
+        if deadline < self.queued:
+            self._owner.deadlines.schedule(self)
+
+    # The end
+
+    def _finish(
+        self, reason: str, details: dict[str, Any] | None, final: bytes | None, code: int | None = None
+    ) -> None:
+        """End the session: a waiting GET gets ``final``, a WebSocket a close frame, a half-read POST is cut."""
+        if self.state is CLOSED:
+            return
+        self.state = SESSION[self.state][LOST]
+        self._outbox.clear()
+        self.outbox_bytes = 0
+        self._drop_probe()
+        if self._poll is not None:
+            self._final = final
+            self._poll.output_ready()
+        if self._post is not None:
+            self._post.release(None)
+            self._post = None
+        if self._carrier is not None:
+            self._carrier.release(code)
+        self.deadline = NEVER
+        if self._waiters is not None:
+            self._taken()
+        self.events.append(Closed(reason, details))
+        self._owner.remove(self)
+
+    def _observe(self, name: str, value: object) -> None:
+        if self.listeners is not None and name in self.listeners:
+            self.events.append(Observed(name, value))
+
+    def deliver(self) -> None:
+        """Have the owner process what has happened, if anything has."""
+        if self.events:
+            self._owner.process(self)
+
+    def notifications(self, event: str | bytes | Closed | Observed) -> list[tuple[Listener, list[Any]]]:
+        """Return what to call for an event: the listeners of the session that asked for it."""
+        name, args = "message", [event]
+        if isinstance(event, Closed):
+            name, args = "close", [event.reason, event.details]
+        elif isinstance(event, Observed):
+            name, args = event.name, [] if event.value is None else [event.value]
+        return [(listener, args) for listener in (self.listeners or {}).get(name, ())]
+
+    def take_events(self) -> list[str | bytes | Closed | Observed]:
+        """Take what has happened, in its order."""
+        events = self.events
+        self.events = []
+        return events
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id[:6]}… {self._stage} {self.state}>"

@@ -1,0 +1,142 @@
+"""The event loop a server belongs to, asyncio's or trio's, behind one small interface."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from threading import get_ident
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import sniffio
+
+__all__ = ["AsyncioRuntime", "Runtime", "TrioRuntime", "Waiter"]
+
+AsyncFunction = Callable[..., Awaitable[object]]
+
+
+class Runtime(ABC):
+    """What the layers above the protocols need of an event loop.
+
+    :ivar thread: the identifier of the thread the loop runs in.
+    :ivar starts_at_once: whether :meth:`spawn` runs a task's first step before it returns.
+    """
+
+    __slots__ = ("starts_at_once", "thread")
+
+    def __init__(self, starts_at_once: bool) -> None:
+        self.thread = get_ident()
+        self.starts_at_once = starts_at_once
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds on the loop's monotonic clock."""
+
+    @abstractmethod
+    def spawn(self, function: AsyncFunction, *args: Any) -> None:
+        """Run an async function as a task of its own. It must not raise."""
+
+    @abstractmethod
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function from the loop, after what is ready to run now."""
+
+    @abstractmethod
+    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function from the loop; may be called in any thread, and keeps the order of its calls."""
+
+    @staticmethod
+    def current(task_group: anyio.abc.TaskGroup) -> Runtime:
+        """Return the runtime of the loop that runs this; its tasks end with ``task_group`` on trio."""
+        if sniffio.current_async_library() == "asyncio":
+            return AsyncioRuntime(asyncio.get_running_loop())
+        return TrioRuntime(task_group)
+
+
+class AsyncioRuntime(Runtime):
+    """asyncio, or a loop that follows it such as uvloop."""
+
+    __slots__ = ("_loop", "_tasks")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(starts_at_once=sys.version_info >= (3, 12))
+        self._loop = loop
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def spawn(self, function: AsyncFunction, *args: Any) -> None:
+        coroutine: Coroutine[Any, Any, object] = function(*args)  # type: ignore[assignment]
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(coroutine, loop=self._loop, eager_start=True)
+            if task.done():
+                return
+        else:
+            task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        self._loop.call_soon(function, *args)
+
+    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(function, *args)
+
+
+class TrioRuntime(Runtime):
+    """trio. Its tasks belong to the task group that the server runs in."""
+
+    __slots__ = ("_task_group", "_token")
+
+    def __init__(self, task_group: anyio.abc.TaskGroup) -> None:
+        import trio.lowlevel  # noqa: PLC0415 - only here is trio known to be installed
+
+        super().__init__(starts_at_once=False)
+        self._task_group = task_group
+        self._token = trio.lowlevel.current_trio_token()
+
+    def now(self) -> float:
+        return anyio.current_time()
+
+    def spawn(self, function: AsyncFunction, *args: Any) -> None:
+        self._task_group.start_soon(function, *args)
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        self._token.run_sync_soon(function, *args)
+
+    def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
+        self._token.run_sync_soon(function, *args)
+
+
+class Waiter:
+    """A value that one task waits for and other code sets, once."""
+
+    __slots__ = ("_error", "_event", "_value", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._event: anyio.Event | None = None
+        self._value: Any = None
+        self._error: Exception | None = None
+
+    def set(self, value: Any = None, error: Exception | None = None) -> None:
+        """Give the value, or the error that is raised instead. Later calls change nothing."""
+        if not self.done:
+            self.done = True
+            self._value = value
+            self._error = error
+            if self._event is not None:
+                self._event.set()
+
+    async def wait(self) -> Any:
+        """Wait for the value."""
+        if not self.done:
+            self._event = anyio.Event()
+            await self._event.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value

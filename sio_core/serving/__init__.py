@@ -1,0 +1,1 @@
+"""The shells that move bytes: standalone on asyncio and trio, and ASGI."""

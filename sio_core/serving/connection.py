@@ -1,0 +1,691 @@
+"""One TCP connection as bytes in and bytes out.
+
+It reads HTTP requests, lets an engine admit them, answers in the order of the requests, and after an upgrade moves
+WebSocket messages between its session and the peer. It owns no socket and reads no clock: a shell hands it what was
+read and the time, and takes what is to be written.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from typing import Any, Final, Protocol
+
+from sio_core.engineio.deadlines import NEVER, Timed
+from sio_core.engineio.engine import Answer, Engine, Open, Pending, Poll, Post, Refused, Upgrade, Verdict
+from sio_core.engineio.packet import Encoded
+from sio_core.engineio.session import Carrier, Session
+from sio_core.engineio.states import CLOSED, POLLING, WEBSOCKET
+from sio_core.engineio.v3 import jsonp_response
+from sio_core.serving.site import Site
+from sio_core.wire.http import END, BadRequest, HttpReader, compress_body, encode_response
+from sio_core.wire.message import Request, Response
+from sio_core.wire.websocket import Rejected, WebSocket, accept
+
+__all__ = ["Connection", "Driver"]
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+NO_STORE: Final = ("cache-control", "no-store")
+
+
+class Driver(Protocol):
+    """What a connection needs of the shell that moves its bytes."""
+
+    @abstractmethod
+    def output_ready(self) -> None:
+        """Call ``data_to_send`` soon, but not inside this call."""
+
+    @abstractmethod
+    def wait_for(self, pending: Pending) -> None:
+        """Await the application, then call ``resume``."""
+
+    @abstractmethod
+    def unsent(self) -> int:
+        """Bytes handed over that the peer has not taken."""
+
+
+class Exchange(Carrier):
+    """One request and its answer; for its session the carrier of one poll or post."""
+
+    __slots__ = ("close", "connection", "engine", "headers", "ready", "request", "response", "session", "size")
+
+    def __init__(self, connection: Connection, request: Request, close: bool) -> None:
+        self.connection = connection
+        self.request = request
+        self.close = close
+        self.engine: Engine | None = None
+        self.session: Session | None = None
+        self.headers: list[tuple[str, str]] = []
+        self.response: bytes | None = None
+        self.ready = False
+        self.size = 0
+
+    def output_ready(self) -> None:
+        self.ready = True
+        self.connection.wake()
+
+    def send_probe(self, packet: Encoded) -> None:
+        raise AssertionError("a polling request cannot carry a probe")
+
+    def pause(self, paused: bool) -> None:
+        """A polling client sends nothing more before it has its answer."""
+
+    def release(self, code: int | None) -> None:
+        """The session ended while this POST was being read: there is no answer, as in the official server."""
+        if self.response is None and not self.ready:
+            self.session = None
+            self.connection.abort()
+
+
+class Connection(Timed, Carrier):
+    """See the module's docstring.
+
+    :ivar closing: the shell closes the connection once everything was written.
+    :ivar aborting: the shell closes it at once.
+    :ivar paused: the shell should not read for now.
+    :ivar changed: one of the three has changed since the shell last looked.
+    """
+
+    __slots__ = (
+        "_body",
+        "_close_code",
+        "_close_requested",
+        "_driver",
+        "_exchanges",
+        "_now",
+        "_output",
+        "_output_due",
+        "_pending",
+        "_plain",
+        "_probing",
+        "_reader",
+        "_session",
+        "_site",
+        "_unsent",
+        "_websocket",
+        "aborting",
+        "blocked",
+        "changed",
+        "closing",
+        "paused",
+    )
+
+    def __init__(self, site: Site, driver: Driver, now: float, *, address: str, port: int, secure: bool) -> None:
+        super().__init__()
+        self._site = site
+        self._driver: Driver | None = driver
+        self._reader: HttpReader | None = HttpReader(site.limits, secure=secure, address=address, port=port)
+        self._exchanges: deque[Exchange] | None = deque()
+        self._body: list[bytes] | None = None
+        self._pending: Exchange | None = None
+        self._output: list[bytes] = []
+        self._output_due = False
+        self._now = now
+        self._session: Session | None = None
+        self._websocket: WebSocket | None = None
+        self._plain = True
+        self._probing = False
+        self._close_requested = False
+        self._close_code: int | None = None
+        self._unsent = 0
+        self.blocked = False
+        self.closing = False
+        self.aborting = False
+        self.paused = False
+        self.changed = False
+        self._set_deadline(now + site.limits.header_time)
+
+    # The shell's side
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take what was read. The shell then calls :meth:`data_to_send`."""
+        self._output_due = True
+        self._now = now
+        websocket = self._websocket
+        if websocket is None:
+            if self._reader is not None and not self.closing:
+                self._reader.receive_data(data)
+                self._handle_requests(now)
+            return
+        session = self._session
+        if session is None:
+            return
+        messages = websocket.receive_data(data)
+        if messages:
+            if self._probing:
+                self._receive_probe(messages, session, now)
+            else:
+                for message in messages:
+                    session.receive_message(message, now)
+            if session.events:
+                session.deliver()
+        if websocket.eventful:
+            self._websocket_changed(websocket, now)
+
+    def receive_eof(self, now: float) -> None:
+        """The peer will send nothing more."""
+        self.connection_lost(now)
+        self._close()
+
+    def connection_lost(self, now: float) -> None:
+        """The connection is gone: whatever it carried has lost it."""
+        self._now = now
+        self.deadline = NEVER
+        session, websocket = self._session, self._websocket
+        if websocket is not None and session is not None:
+            self._session = None
+            session.websocket_lost(self, None)
+            session.deliver()
+        exchanges = self._exchanges
+        if exchanges:
+            for exchange in list(exchanges):
+                self._exchange_lost(exchange)
+            exchanges.clear()
+        self._reader = None
+
+    def _exchange_lost(self, exchange: Exchange) -> None:
+        session = exchange.session
+        if session is not None and exchange.response is None:
+            exchange.session = None
+            session.poll_lost(exchange)
+            session.post_lost(exchange)
+            session.deliver()
+
+    def pause_writing(self, now: float) -> None:
+        """The peer takes nothing at the moment."""
+        self.blocked = True
+        if self._websocket is not None:
+            self._websocket.blocked = True
+        if self._session is not None and not self._probing:
+            self._session.blocked = True
+        self._unsent = self._driver.unsent() if self._driver is not None else 0
+        self._set_deadline(now + self._site.limits.write_stall_time)
+
+    def resume_writing(self, now: float) -> None:
+        """The peer takes bytes again."""
+        self.blocked = False
+        if self._websocket is not None:
+            self._websocket.blocked = False
+        if self._session is not None:
+            self._session.blocked = False
+        self.deadline = NEVER
+        self._await_request(now)
+        self.wake()
+
+    def data_to_send(self) -> bytes:
+        """Take what is to be written now."""
+        self._output_due = False
+        if self._websocket is not None:
+            return self._frames()
+        exchanges = self._exchanges
+        if exchanges:
+            self._answer(exchanges)
+        output = self._output
+        if not output:
+            return b""
+        self._output = []
+        return output[0] if len(output) == 1 else b"".join(output)
+
+    def wake(self) -> None:
+        """Something is to be written: have the shell ask for it, once."""
+        if not self._output_due:
+            self._output_due = True
+            if self._driver is not None:
+                self._driver.output_ready()
+
+    def abort(self) -> None:
+        """Have the shell drop the connection at once."""
+        self.aborting = True
+        self.changed = True
+        self.wake()
+
+    def detach(self) -> None:
+        """The shell is done with this connection."""
+        self._driver = None
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        if self.blocked:
+            unsent = self._driver.unsent() if self._driver is not None else 0
+            if unsent < self._unsent:
+                self._unsent = unsent
+                self._set_deadline(now + self._site.limits.write_stall_time)
+                return
+            self._count_limit("write_stall_time")
+            self.abort()
+            return
+        reader = self._reader
+        if self._websocket is not None:
+            websocket = self._websocket
+            if websocket.fragment_open and not self._close_requested:
+                self._count_limit("fragment_time")
+                websocket.close(1008)
+                self._lost_with("message not completed in time")
+                self._set_deadline(now + self._site.limits.close_time)
+                self.wake()
+            else:
+                self.abort()
+        elif reader is not None and (reader.started or reader.in_body):
+            self._count_limit("body_time" if reader.in_body else "header_time")
+            if self._exchanges:
+                self._exchange_lost(self._exchanges[-1])
+                self._exchanges.clear()
+            self._output.append(encode_response(Response(408, [], b""), None, close=True))
+            self._close()
+            self.wake()
+        else:
+            self._close()
+            self.wake()
+
+    def close(self) -> None:
+        """Finish what is being answered, then close: the listener is going away."""
+        if self._websocket is None and not self._exchanges:
+            self._close()
+            self.wake()
+        elif self._exchanges:
+            self._exchanges[-1].close = True
+
+    # HTTP
+
+    def _handle_requests(self, now: float) -> None:
+        reader = self._reader
+        while reader is not None and reader.events and self._pending is None and not self.closing:
+            event = reader.events.pop(0)
+            if isinstance(event, Request):
+                self._begin(event, reader, now)
+            elif isinstance(event, bytes):
+                self._receive_body(event)
+            elif isinstance(event, BadRequest):
+                self._bad_request(event)
+            else:
+                self._end(now)
+            reader = self._reader
+        if reader is not None and not self.closing:
+            exchanges = self._exchanges
+            assert exchanges is not None
+            self._pause(self._pending is not None or len(exchanges) >= self._site.limits.pipelined_requests)
+            if reader.in_body:
+                self._set_deadline(now + self._site.limits.body_time)
+            elif reader.started:
+                self._set_deadline(now + self._site.limits.header_time)
+
+    def _begin(self, request: Request, reader: HttpReader, now: float) -> None:
+        self.deadline = NEVER
+        exchange = Exchange(self, request, not reader.keep_alive)
+        assert self._exchanges is not None
+        self._exchanges.append(exchange)
+        self._body = []
+        first = self._site.respond_first(request)
+        if first is not None:
+            self._respond(exchange, first)
+            return
+        engine = self._site.engine_for(request)
+        exchange.engine = engine
+        if engine is None:
+            if request.upgrade and not self._decline_upgrade(request, reader, now):
+                return
+            self._respond(exchange, self._site.respond(request))
+            return
+        if request.upgrade and WEBSOCKET not in engine.options.transports:
+            reader.resume()
+        self._carry_out(exchange, engine, engine.admit(request), now)
+
+    def _decline_upgrade(self, request: Request, reader: HttpReader, now: float) -> bool:
+        """An upgrade for nobody: a WebSocket is left to time out, anything else is read as a plain request."""
+        if request.headers.get("upgrade", "").lower() != "websocket":
+            reader.resume()
+            return True
+        options = self._site.engines[0][1].options if self._site.engines else None
+        if options is not None and options.destroy_upgrade:
+            self._reader = None
+            self._set_deadline(now + options.destroy_upgrade_timeout)
+        return False
+
+    def _carry_out(self, exchange: Exchange, engine: Engine, verdict: Verdict, now: float) -> None:
+        """Do what the engine said."""
+        request = exchange.request
+        if isinstance(verdict, Poll):
+            exchange.session = verdict.session
+            exchange.headers = verdict.headers
+            if not verdict.session.receive_poll(exchange):
+                exchange.session = None
+                self._respond(exchange, Response(400, [*verdict.headers], b""))
+            verdict.session.deliver()
+        elif isinstance(verdict, Post):
+            self._begin_post(exchange, engine, verdict)
+        elif isinstance(verdict, Pending):
+            self._pending = exchange
+            self._pause(True)
+            if self._driver is not None:
+                self._driver.wait_for(verdict)
+        elif isinstance(verdict, Open):
+            if request.upgrade and WEBSOCKET in engine.options.transports:
+                self._open_websocket(exchange, engine, verdict, now)
+            else:
+                self._open_polling(exchange, engine, verdict, now)
+        elif isinstance(verdict, Upgrade):
+            self._upgrade(exchange, engine, verdict, now)
+        elif isinstance(verdict, Refused):
+            if request.upgrade and WEBSOCKET in engine.options.transports:
+                exchange.close = True
+                self._respond(exchange, verdict.upgrade_response())
+            else:
+                self._respond(exchange, verdict.response())
+        elif isinstance(verdict, Answer):
+            if request.upgrade and WEBSOCKET in engine.options.transports:
+                exchange.close = True
+            self._respond(exchange, verdict.response)
+
+    def resume(self, pending: Pending, result: Any, error: Exception | None, now: float) -> None:
+        """The application has answered: go on with the request that waited for it."""
+        self._now = now
+        exchange = self._pending
+        if exchange is None or self._reader is None or exchange.engine is None:
+            return
+        self._pending = None
+        self._carry_out(exchange, exchange.engine, pending.resume(result, error), now)
+        self._handle_requests(now)
+        self.wake()
+
+    def _open_polling(self, exchange: Exchange, engine: Engine, verdict: Open, now: float) -> None:
+        session = engine.open(verdict, exchange.request, now)
+        headers = [*verdict.headers]
+        cookie = engine.options.cookie
+        if cookie is not None:
+            headers.append(("Set-Cookie", cookie.header(session.id)))
+        exchange.session = session
+        exchange.headers = headers
+        session.receive_poll(exchange)
+        self._take_payload(exchange, session)  # before the application can add anything to the handshake
+        engine.started(session)
+
+    def _begin_post(self, exchange: Exchange, engine: Engine, verdict: Post) -> None:
+        session = verdict.session
+        exchange.headers = verdict.headers
+        if not session.receive_post(exchange):
+            exchange.close = True
+            self._respond(exchange, Response(400, [*verdict.headers], b""))
+            session.deliver()
+            return
+        exchange.session = session
+        length = exchange.request.headers.get("content-length", "0")
+        if int(length) > engine.options.max_http_buffer_size:
+            self._too_large(exchange)
+        elif self._reader is not None and self._reader.expects_continue:
+            self._output.append(CONTINUE)
+
+    def _receive_body(self, chunk: bytes) -> None:
+        assert self._exchanges is not None
+        exchange = self._exchanges[-1]
+        exchange.size += len(chunk)
+        engine = exchange.engine
+        bound = engine.options.max_http_buffer_size if engine is not None else 1_000_000
+        if exchange.size > bound:
+            self._too_large(exchange)
+        elif exchange.session is not None and self._body is not None and exchange.response is None:
+            self._body.append(chunk)
+
+    def _too_large(self, exchange: Exchange) -> None:
+        """Answer 413 without reading on. The session is not closed by that, as in the official server."""
+        self._count_limit("max_http_buffer_size")
+        if exchange.session is not None:
+            exchange.session.post_refused()
+            exchange.session = None
+        exchange.close = True
+        if exchange.response is None:
+            self._respond(exchange, Response(413, [*exchange.headers], b""))
+        self._reader = None
+
+    def _end(self, now: float) -> None:
+        """A request is complete."""
+        assert self._exchanges is not None
+        if not self._exchanges:
+            return
+        exchange = self._exchanges[-1]
+        session, engine = exchange.session, exchange.engine
+        body, self._body = self._body, None
+        self.deadline = NEVER
+        if session is None or engine is None or exchange.request.method != "POST" or body is None:
+            return
+        exchange.request.body = body[0] if len(body) == 1 else b"".join(body)
+        acceptable = session.receive_payload(exchange.request, now)
+        exchange.ready = True
+        session.deliver()
+        exchange.session = None
+        if acceptable:
+            headers = engine.response_headers(exchange.request, exchange.headers)
+            self._respond(exchange, Response(200, [("Content-Type", "text/html"), NO_STORE, *headers], b"ok"))
+        else:
+            self._respond(exchange, Response(400, [*exchange.headers], b""))
+
+    def _bad_request(self, event: BadRequest) -> None:
+        assert self._exchanges is not None
+        unfinished = self._exchanges[-1] if self._exchanges and self._body is not None else None
+        if unfinished is not None and unfinished.response is None:
+            self._exchange_lost(unfinished)
+            self._exchanges.pop()
+        exchange = Exchange(self, Request(method="GET", target="/"), True)
+        self._exchanges.append(exchange)
+        self._respond(exchange, Response(event.status, [], b""))
+        self._reader = None
+
+    def _respond(self, exchange: Exchange, response: Response) -> None:
+        exchange.response = encode_response(
+            response, exchange.request, close=exchange.close, date=self._site.date(self._now)
+        )
+        self.wake()
+
+    def _answer(self, exchanges: deque[Exchange]) -> None:
+        """Move the answers that are ready to the output, in the order of their requests."""
+        for exchange in list(exchanges):
+            session = exchange.session
+            if exchange.ready and exchange.response is None and session is not None:
+                self._take_payload(exchange, session)
+        while exchanges and exchanges[0].response is not None:
+            exchange = exchanges.popleft()
+            assert exchange.response is not None
+            self._output.append(exchange.response)
+            if exchange.close:
+                exchanges.clear()
+                self._close()
+                return
+        if not exchanges:
+            self._await_request(self._now)
+            if self.paused and self._pending is None and self._reader is not None:
+                self._handle_requests(self._now)
+
+    def _take_payload(self, exchange: Exchange, session: Session) -> None:
+        engine = exchange.engine
+        assert engine is not None
+        request = exchange.request
+        exchange.session = None
+        payload = session.take_payload()
+        body = payload.body
+        index = request.params.get("j")
+        if index is not None:
+            body = jsonp_response(index, body.decode()).encode()
+        headers = [("Content-Type", payload.content_type), NO_STORE]
+        threshold = engine.options.http_compression
+        if threshold is not None and payload.compress and len(body) >= threshold:
+            body, coding = compress_body(body, request.headers.get("accept-encoding", ""), threshold)
+            if coding:
+                headers.append(("Content-Encoding", coding))
+        agent = request.headers.get("user-agent", "")
+        if ";MSIE" in agent or "Trident/" in agent:
+            headers.append(("X-XSS-Protection", "0"))
+        headers.extend(engine.response_headers(request, exchange.headers))
+        self._respond(exchange, Response(200, headers, body))
+        session.deliver()
+
+    # WebSocket
+
+    def _accept(self, exchange: Exchange, engine: Engine, headers: list[tuple[str, str]]) -> bool:
+        """Answer the opening handshake; ``False`` if it was not a proper one."""
+        options = engine.options
+        headers = engine.response_headers(exchange.request, headers)
+        outcome = accept(exchange.request, deflate=options.per_message_deflate, headers=headers)
+        if isinstance(outcome, Rejected):
+            exchange.close = True
+            response_headers = [("Content-Type", "text/html"), *outcome.headers]
+            self._respond(exchange, Response(outcome.status, response_headers, outcome.reason.encode()))
+            return False
+        assert self._exchanges is not None
+        self._output.append(outcome.response)
+        self._websocket = WebSocket(options.max_http_buffer_size, options.limits, outcome.extensions)
+        self._websocket.blocked = self.blocked
+        self._exchanges = None
+        self._body = None
+        self.deadline = NEVER
+        return True
+
+    def _read_on(self, now: float) -> None:
+        """What came behind the opening handshake is for the WebSocket."""
+        reader, self._reader = self._reader, None
+        if reader is not None and reader.rest:
+            self.receive_data(reader.rest, now)
+
+    def _open_websocket(self, exchange: Exchange, engine: Engine, verdict: Open, now: float) -> None:
+        if not self._accept(exchange, engine, verdict.headers):
+            return
+        request = exchange.request
+        if request.params["transport"] == POLLING:
+            self._close_requested = True
+            self.wake()
+            return
+        session = engine.open(verdict, request, now)
+        self._session = session
+        session.carry_by_websocket(self, bool(request.params.get("b64")))
+        self._plain = session.plain_frames
+        self._output.extend([self._frame(packet) for packet in session.take_packets()])
+        engine.started(session)
+        self._read_on(now)
+        self.wake()
+
+    def _upgrade(self, exchange: Exchange, engine: Engine, verdict: Upgrade, now: float) -> None:
+        if not self._accept(exchange, engine, verdict.headers):
+            return
+        session = verdict.session
+        if session.websocket_opened(self, now):
+            self._session = session
+            self._probing = True
+            self._read_on(now)
+        else:
+            self._close_requested = True
+        self.wake()
+
+    def _receive_probe(self, messages: list[str | bytes], session: Session, now: float) -> None:
+        request = session.request
+        base64 = request is not None and bool(request.params.get("b64"))
+        for message in messages:
+            if not self._probing:
+                session.receive_message(message, now)
+            elif session.receive_probe(message, base64, now):
+                self._probing = False
+                self._plain = session.plain_frames
+                session.blocked = self.blocked
+
+    def output_ready(self) -> None:
+        if not self._output_due:
+            self._output_due = True
+            if self._driver is not None:
+                self._driver.output_ready()
+
+    def send_probe(self, packet: Encoded) -> None:
+        self._output.append(self._frame(packet))
+        self.wake()
+
+    def pause(self, paused: bool) -> None:
+        self._pause(paused)
+
+    def release(self, code: int | None) -> None:
+        self._close_requested = True
+        self._close_code = code
+        self.wake()
+
+    def _frame(self, packet: Encoded) -> bytes:
+        websocket, session = self._websocket, self._session
+        assert websocket is not None
+        if self._plain and not websocket.extended:
+            return packet.frame()
+        message, binary = packet.data, packet.binary
+        if session is not None and not self._probing:
+            message, binary = session.websocket_form(packet)
+        return websocket.encode(message, binary)
+
+    def _frames(self) -> bytes:
+        """Take what the session has for the peer, unless the peer is too slow; behind it, what the protocol wants."""
+        session, websocket = self._session, self._websocket
+        assert websocket is not None
+        output = self._output
+        if session is not None and not self._probing and not self.blocked:
+            packets = session.take_packets()
+            if packets:
+                if len(packets) == 1 and not output and self._plain and not websocket.extended:
+                    frame = packets[0].frame()
+                    if not self._close_requested and not websocket.eventful and not session.events:
+                        return frame
+                    output.append(frame)
+                else:
+                    output.extend([self._frame(packet) for packet in packets])
+            session.deliver()
+        if self._close_requested and not websocket.close_sent:
+            websocket.close(self._close_code)
+            self._set_deadline(self._now + self._site.limits.close_time)
+        control = websocket.data_to_send()
+        if control:
+            output.append(control)
+        if not output:
+            return b""
+        self._output = []
+        return output[0] if len(output) == 1 else b"".join(output)
+
+    def _websocket_changed(self, websocket: WebSocket, now: float) -> None:
+        """Control frames, an open fragment, a close frame or a failure have come."""
+        closed = websocket.closed
+        if closed is not None:
+            self._lost_with(closed.error or None)
+            self._close()
+        elif websocket.fragment_open:
+            if self.deadline == NEVER:
+                self._set_deadline(now + self._site.limits.fragment_time)
+        elif not self._close_requested and not self.blocked:
+            self.deadline = NEVER
+        self.wake()
+
+    def _lost_with(self, error: str | None) -> None:
+        session = self._session
+        if session is not None:
+            self._session = None
+            session.websocket_lost(self, error)
+            session.deliver()
+
+    # Both
+
+    def _await_request(self, now: float) -> None:
+        if self._reader is not None and not self._exchanges and not self.closing and self._websocket is None:
+            self._set_deadline(now + self._site.limits.keep_alive_time)
+
+    def _set_deadline(self, at: float) -> None:
+        self.deadline = at
+        self._site.deadlines.schedule(self)
+
+    def _pause(self, paused: bool) -> None:
+        if paused != self.paused:
+            self.paused = paused
+            self.changed = True
+            self.wake()
+
+    def _close(self) -> None:
+        self.closing = True
+        self.changed = True
+        self.deadline = NEVER
+
+    def _count_limit(self, name: str) -> None:
+        for _, engine in self._site.engines[:1]:
+            engine.count_limit(name)
+
+    @property
+    def carries_session(self) -> bool:
+        """Whether a session's WebSocket is open here."""
+        session = self._session
+        return session is not None and session.state is not CLOSED

@@ -1,0 +1,86 @@
+"""What one listener serves: engines by their path, and beside them plain answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import Final
+
+from sio_core.engineio.deadlines import Deadlines
+from sio_core.engineio.engine import Engine
+from sio_core.limits import Limits
+from sio_core.wire.message import Request, Response
+
+__all__ = ["Resource", "Site"]
+
+NOT_FOUND: Final = 404
+
+
+class Resource(ABC):
+    """Something that answers requests which are for no engine."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def respond(self, request: Request) -> Response | None:
+        """Return the answer, or ``None`` if the request is not for this resource."""
+
+
+class Site:
+    """The engines and resources of one listener.
+
+    :ivar resources_first: asked before the engines: the client files lie under an engine's path.
+    :ivar resources: asked after them.
+    :ivar connections: how many connections are open.
+    """
+
+    __slots__ = ("_date", "_date_until", "connections", "deadlines", "engines", "limits", "resources", "resources_first")
+
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        limits: Limits,
+        deadlines: Deadlines,
+        resources_first: Sequence[Resource] = (),
+        resources: Sequence[Resource] = (),
+    ) -> None:
+        self.engines: list[tuple[str, Engine]] = [(engine.options.prefix, engine) for engine in engines]
+        self.limits = limits
+        self.deadlines = deadlines
+        self.resources_first = list(resources_first)
+        self.resources = list(resources)
+        self.connections = 0
+        self._date = ""
+        self._date_until = 0.0
+
+    def engine_for(self, request: Request) -> Engine | None:
+        """Return the engine whose path the request's target starts with."""
+        for prefix, engine in self.engines:
+            if request.target.startswith(prefix):
+                return engine
+        return None
+
+    def respond_first(self, request: Request) -> Response | None:
+        """Return the answer of a resource that goes before the engines."""
+        for resource in self.resources_first:
+            response = resource.respond(request)
+            if response is not None:
+                return response
+        return None
+
+    def respond(self, request: Request) -> Response:
+        """Return the answer to a request that is for no engine."""
+        for resource in self.resources:
+            response = resource.respond(request)
+            if response is not None:
+                return response
+        paths = " or ".join([prefix for prefix, _ in self.engines])
+        return Response(NOT_FOUND, [("Content-Type", "text/plain; charset=utf-8")], f"Socket.IO is at {paths}\n".encode())
+
+    def date(self, now: float, wall_clock: Callable[[], str] = lambda: formatdate(usegmt=True)) -> str:
+        """Return the value of the ``Date`` header, made once a second. RFC 9110 section 6.6.1."""
+        if now >= self._date_until:
+            self._date = wall_clock()
+            self._date_until = now + 1.0
+        return self._date

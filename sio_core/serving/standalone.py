@@ -1,0 +1,314 @@
+"""Serving without anybody else's server: listeners, signals, the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import sniffio
+from anyio.streams.tls import TLSListener
+
+from sio_core.engineio.deadlines import Deadlines
+from sio_core.engineio.engine import Engine
+from sio_core.runtime import Runtime
+from sio_core.serving import asyncio_shell
+from sio_core.serving.asyncio_shell import AsyncioShell
+from sio_core.serving.clock import run_clock
+from sio_core.serving.site import Resource, Site
+from sio_core.serving.static_files import StaticFiles
+from sio_core.serving.trio_shell import StreamShell
+
+__all__ = ["Listening", "Service"]
+
+BACKLOG: Final = 2_048
+DRAIN_TIME: Final = 10.0
+"""Seconds that connections get to end after they were told to."""
+
+logger = logging.getLogger(__name__)
+
+
+class Listening:
+    """A server that accepts connections.
+
+    :ivar host: the address it is bound to.
+    :ivar port: the port it is bound to, also if port 0 was asked for.
+    """
+
+    __slots__ = ("_secure", "host", "port", "site")
+
+    def __init__(self, site: Site, host: str, port: int, secure: bool) -> None:
+        self.site = site
+        self.host = host
+        self.port = port
+        self._secure = secure
+
+    @property
+    def url(self) -> str:
+        """The address to open."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self._secure else 'http'}://{host}:{self.port}"
+
+
+class Service(ABC):
+    """Something that can be served: what :class:`Server` and :class:`EngineServer` have in common."""
+
+    engine: Engine
+    deadlines: Deadlines
+
+    def __init__(self) -> None:
+        self._stops: list[anyio.Event] = []
+        self._shells: list[AsyncioShell | StreamShell] = []
+        self._users = 0
+
+    # What the kinds of service add
+
+    @abstractmethod
+    def start(self, runtime: Runtime) -> None:
+        """Belong to this event loop from now on."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Belong to no event loop any more."""
+
+    @abstractmethod
+    async def shut_down(self) -> None:
+        """Tell the application that the end has come, before the engine is closed."""
+
+    @abstractmethod
+    def resources_first(self) -> list[Resource]:
+        """What is served under the engine's own path."""
+
+    @abstractmethod
+    def resources(self) -> list[Resource]:
+        """What is served beside the engine."""
+
+    # Serving
+
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 3000,
+        *,
+        static: str | Path | None = None,
+        workers: int = 1,
+        ssl: ssl.SSLContext | None = None,
+        backend: str = "asyncio",
+        use_uvloop: bool | None = None,
+    ) -> None:
+        """Serve until SIGINT or SIGTERM; the first lets clients go gently, the second ends at once.
+
+        :param static: a directory to serve beside, ``index.html`` for ``/``.
+        :param backend: ``asyncio`` or ``trio``.
+        :param use_uvloop: whether asyncio runs on uvloop; by default if it is installed.
+        :raises ValueError: for another backend, or a number of workers that is not supported.
+        :raises OSError: if the address cannot be bound.
+        """
+        if backend not in {"asyncio", "trio"}:
+            raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
+        if workers != 1:
+            raise ValueError(f"workers must be 1, not {workers!r}")
+        options: dict[str, Any] = {}
+        if backend == "asyncio":
+            options["use_uvloop"] = find_spec("uvloop") is not None if use_uvloop is None else use_uvloop
+
+        async def serve() -> None:
+            async with self.listen(host, port, static=static, ssl=ssl) as listening:
+                logger.info("listening on %s", listening.url)
+                await self.wait_for_signal()
+
+        anyio.run(serve, backend=backend, backend_options=options)
+
+    async def wait_for_signal(self) -> None:
+        """Wait for SIGINT or SIGTERM; from then on they end the process at once again."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                logger.info("%s: closing", signal.Signals(number).name)
+                return
+
+    @asynccontextmanager
+    async def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        static: str | Path | None = None,
+        ssl: ssl.SSLContext | None = None,
+        engines: Sequence[Service] = (),
+    ) -> AsyncGenerator[Listening, None]:
+        """Serve inside a running loop, asyncio's or trio's, for as long as the block lasts.
+
+        :param port: 0 for any that is free.
+        :param engines: other servers that share the listener; each answers under its own path.
+        :raises OSError: if the address cannot be bound.
+        :raises ValueError: if ``static`` is no directory.
+        """
+        services = [self, *engines]
+        resources = [resource for service in services for resource in service.resources()]
+        if static is not None:
+            resources.append(StaticFiles(Path(static)))
+        site = Site(
+            [service.engine for service in services],
+            self.engine.options.limits,
+            self.deadlines,
+            [resource for service in services for resource in service.resources_first()],
+            resources,
+        )
+        handles = bind(host, port)
+        bound_host, bound_port = handles[0].getsockname()[:2]
+        async with AsyncExitStack() as stack:
+            for handle in handles:
+                stack.callback(handle.close)
+            async with anyio.create_task_group() as task_group:
+                runtime = Runtime.current(task_group)
+                for service in services:
+                    service.begin(runtime, task_group)
+                stopping = anyio.Event()
+                self._stops.append(stopping)
+                try:
+                    if sniffio.current_async_library() == "asyncio":
+                        shell, stop = await self._listen_asyncio(site, handles, ssl)
+                    else:
+                        shell, stop = await self._listen_streams(site, handles, ssl, task_group, runtime)
+                    self._shells.append(shell)
+                    task_group.start_soon(stop_when, stopping, stop)
+                    try:
+                        yield Listening(site, bound_host, bound_port, ssl is not None)
+                    finally:
+                        with anyio.CancelScope(shield=True):
+                            stop()
+                            for service in services:
+                                await service.close()
+                            await drain(shell)
+                            self._shells.remove(shell)
+                finally:
+                    self._stops.remove(stopping)
+                    for service in services:
+                        service.end()
+                    task_group.cancel_scope.cancel()
+
+    async def _listen_asyncio(
+        self, site: Site, handles: list[socket.socket], context: ssl.SSLContext | None
+    ) -> tuple[AsyncioShell, Callable[[], None]]:
+        shell = AsyncioShell(site, asyncio.get_running_loop())
+        servers = [
+            await asyncio_shell.listen(shell, handle, context, site.limits.tls_handshake_time) for handle in handles
+        ]
+
+        def stop() -> None:
+            for server in servers:
+                server.close()
+
+        return shell, stop
+
+    async def _listen_streams(
+        self,
+        site: Site,
+        handles: list[socket.socket],
+        context: ssl.SSLContext | None,
+        task_group: anyio.abc.TaskGroup,
+        runtime: Runtime,
+    ) -> tuple[StreamShell, Callable[[], None]]:
+        shell = StreamShell(site, task_group, runtime.now)
+        scope = anyio.CancelScope()
+
+        async def accept(stream: anyio.abc.ByteStream) -> None:
+            await shell.serve(stream, secure=context is not None)
+
+        async def serve(handle: socket.socket) -> None:
+            listener: Any = await anyio.abc.SocketListener.from_socket(handle)
+            if context is not None:
+                listener = TLSListener(
+                    listener, context, standard_compatible=False, handshake_timeout=site.limits.tls_handshake_time
+                )
+            with scope:
+                await listener.serve(accept, task_group)
+
+        for handle in handles:
+            task_group.start_soon(serve, handle.dup())
+        return shell, scope.cancel
+
+    def begin(self, runtime: Runtime, task_group: anyio.abc.TaskGroup) -> None:
+        """One more listener uses this service; the first starts it."""
+        self._users += 1
+        if self._users == 1:
+            self.start(runtime)
+            task_group.start_soon(run_clock, self.deadlines, runtime.now)
+
+    def end(self) -> None:
+        """A listener is done with this service; the last stops it."""
+        self._users -= 1
+        if not self._users:
+            self.stop()
+
+    async def close(self) -> None:
+        """Close clients, engine and listeners. Clients of Socket.IO see a lost connection, and come back.
+
+        The server can listen again afterwards.
+        """
+        for stopping in self._stops:
+            stopping.set()
+        await self.shut_down()
+        self.engine.close()
+        for shell in self._shells:
+            for connection in list(shell.connections):
+                connection.close()
+
+
+async def stop_when(stopping: anyio.Event, stop: Callable[[], None]) -> None:
+    """Stop accepting once the server is being closed."""
+    await stopping.wait()
+    stop()
+
+
+async def drain(shell: AsyncioShell | StreamShell) -> None:
+    """Let connections end; drop those that do not."""
+    for connection in list(shell.connections):
+        connection.close()
+    with anyio.move_on_after(DRAIN_TIME):
+        while shell.connections:
+            await anyio.sleep(0.005)
+    for connection in list(shell.connections):
+        connection.abort()
+    while shell.connections:
+        await anyio.sleep(0.001)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets for every address of a host, all on one port.
+
+    :raises OSError: if one cannot be bound.
+    """
+    handles: list[socket.socket] = []
+    addresses = dict.fromkeys(
+        (family, address)
+        for family, _, _, _, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    )
+    try:
+        for family, address in addresses:
+            handle = socket.socket(family, socket.SOCK_STREAM)
+            handles.append(handle)
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            handle.setblocking(False)
+            chosen = (address[0], port or (handles[0].getsockname()[1] if len(handles) > 1 else 0), *address[2:])
+            handle.bind(chosen)
+            handle.listen(BACKLOG)
+    except OSError as error:
+        for handle in handles:
+            handle.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return handles

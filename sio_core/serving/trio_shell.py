@@ -1,0 +1,158 @@
+"""The shell for trio (or any loop anyio knows): two tasks and a byte stream for each connection."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from sio_core.engineio.engine import Pending
+from sio_core.serving.connection import Connection
+from sio_core.serving.site import Site
+
+__all__ = ["StreamDriver", "StreamShell"]
+
+READ_SIZE = 65_536
+HIGH_WATER = 65_536
+
+logger = logging.getLogger(__name__)
+
+
+class StreamShell:
+    """What the connections of one listener share."""
+
+    __slots__ = ("connections", "now", "site", "task_group")
+
+    def __init__(self, site: Site, task_group: anyio.abc.TaskGroup, now: Callable[[], float]) -> None:
+        self.site = site
+        self.task_group = task_group
+        self.now = now
+        self.connections: set[StreamDriver] = set()
+
+    async def serve(self, stream: anyio.abc.ByteStream, *, secure: bool) -> None:
+        """Serve one accepted connection until it ends."""
+        peer: Any = stream.extra(anyio.abc.SocketAttribute.remote_address, None)
+        address, port = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
+        driver = StreamDriver(self, stream, address, port, secure)
+        self.connections.add(driver)
+        self.site.connections += 1
+        try:
+            await driver.run()
+        finally:
+            self.connections.discard(driver)
+            self.site.connections -= 1
+
+
+class StreamDriver:
+    """One connection on a byte stream."""
+
+    __slots__ = ("_connection", "_output", "_reading", "_scope", "_shell", "_stream", "_unsent", "_wakeup")
+
+    def __init__(
+        self, shell: StreamShell, stream: anyio.abc.ByteStream, address: str, port: int, secure: bool
+    ) -> None:
+        self._shell = shell
+        self._stream = stream
+        self._output: list[bytes] = []
+        self._unsent = 0
+        self._wakeup = anyio.Event()
+        self._reading = anyio.Event()
+        self._reading.set()
+        self._scope = anyio.CancelScope()
+        self._connection = Connection(shell.site, self, shell.now(), address=address, port=port, secure=secure)
+
+    async def run(self) -> None:
+        """Move bytes both ways until the connection ends."""
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as task_group:
+                    task_group.start_soon(self._write)
+                    await self._read()
+        except* (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            pass
+        except* Exception:
+            logger.exception("a connection is dropped after an internal error")
+        finally:
+            self._connection.connection_lost(self._shell.now())
+            self._connection.detach()
+            await anyio.aclose_forcefully(self._stream)
+
+    async def _read(self) -> None:
+        connection = self._connection
+        while True:
+            try:
+                data = await self._stream.receive(READ_SIZE)
+            except anyio.EndOfStream:
+                connection.receive_eof(self._shell.now())
+                self.output_ready()
+                return
+            connection.receive_data(data, self._shell.now())
+            self._take()
+            if connection.paused:
+                self._reading = anyio.Event()
+                await self._reading.wait()
+
+    def _take(self) -> None:
+        """Take what is to be written; the writing task sends it."""
+        connection = self._connection
+        output = connection.data_to_send()
+        if output:
+            self._output.append(output)
+            self._unsent += len(output)
+            if self._unsent > HIGH_WATER and not connection.blocked:
+                connection.pause_writing(self._shell.now())
+        if not connection.paused:
+            self._reading.set()
+        self._wakeup.set()
+
+    async def _write(self) -> None:
+        connection = self._connection
+        while True:
+            if not self._output:
+                if connection.aborting or connection.closing:
+                    self._scope.cancel()
+                    return
+                self._wakeup = anyio.Event()
+                await self._wakeup.wait()
+                self._take()
+                continue
+            output, self._output = b"".join(self._output), []
+            await self._stream.send(output)
+            self._unsent -= len(output)
+            if connection.blocked and self._unsent <= HIGH_WATER // 4:
+                connection.resume_writing(self._shell.now())
+                self._take()
+
+    # What the connection calls
+
+    def output_ready(self) -> None:
+        if self._connection.aborting:
+            self._scope.cancel()
+        self._wakeup.set()
+
+    def wait_for(self, pending: Pending) -> None:
+        self._shell.task_group.start_soon(self._wait_for, pending)
+
+    def unsent(self) -> int:
+        return self._unsent
+
+    async def _wait_for(self, pending: Pending) -> None:
+        try:
+            result = await pending.awaitable
+        except Exception as error:
+            self._connection.resume(pending, None, error, self._shell.now())
+        else:
+            self._connection.resume(pending, result, None, self._shell.now())
+
+    # What the shell calls
+
+    def close(self) -> None:
+        """The listener is going away."""
+        self._connection.close()
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        self._scope.cancel()
