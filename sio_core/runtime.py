@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import Any
 
@@ -14,9 +14,9 @@ import anyio.abc
 import anyio.lowlevel
 import sniffio
 
-__all__ = ["AsyncioRuntime", "Runtime", "TrioRuntime", "Waiter"]
+__all__ = ["AsyncFunction", "AsyncioRuntime", "Runtime", "TrioRuntime", "Waiter"]
 
-AsyncFunction = Callable[..., Awaitable[object]]
+AsyncFunction = Callable[..., Coroutine[Any, Any, object]]
 
 
 class Runtime(ABC):
@@ -70,7 +70,7 @@ class AsyncioRuntime(Runtime):
         return self._loop.time()
 
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
-        coroutine: Coroutine[Any, Any, object] = function(*args)  # type: ignore[assignment]
+        coroutine = function(*args)
         if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=self._loop, eager_start=True)
             if task.done():

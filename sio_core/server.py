@@ -53,7 +53,7 @@ class Recovery:
     def __post_init__(self) -> None:
         if not self.max_disconnection_duration > 0:
             raise ValueError(
-                f"max_disconnection_duration must be a positive number of seconds, not {self.max_disconnection_duration!r}"
+                f"max_disconnection_duration must be positive, not {self.max_disconnection_duration!r}"
             )
 
 
@@ -65,7 +65,9 @@ def make_engine_options(options: dict[str, Any], **defaults: Any) -> EngineOptio
     """
     unknown = set(options) - ENGINE_OPTIONS
     if unknown:
-        raise TypeError(f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(sorted(ENGINE_OPTIONS))}")
+        raise TypeError(
+            f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(sorted(ENGINE_OPTIONS))}"
+        )
     values = {**defaults, **options}
     values["cors"] = Cors.parse(values.get("cors"))
     cookie = values.get("cookie")
@@ -95,7 +97,9 @@ class Health(Resource):
         if request.path != self._path:
             return None
         healthy = self._is_healthy()
-        return Response(200 if healthy else 503, [("Content-Type", "text/plain")], b"ok" if healthy else b"draining")
+        return Response(
+            200 if healthy else 503, [("Content-Type", "text/plain")], b"ok" if healthy else b"draining"
+        )
 
 
 class Server(Service, Generic[Data]):
@@ -206,7 +210,12 @@ class Server(Service, Generic[Data]):
     # The main namespace's
 
     def on(
-        self, name: str, function: Callable[..., Any] | None = None, *, ordered: bool = False, thread: bool = False
+        self,
+        name: str,
+        function: Callable[..., Any] | None = None,
+        *,
+        ordered: bool = False,
+        thread: bool = False,
     ) -> Any:
         """See :meth:`Namespace.on`."""
         return self.sockets.on(name, function, ordered=ordered, thread=thread)
@@ -331,7 +340,9 @@ class Server(Service, Generic[Data]):
         """See :meth:`Namespace.server_side_emit`."""
         return self.sockets.server_side_emit(event, *args)
 
-    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+    async def server_side_emit_with_ack(
+        self, event: str, *args: Any, timeout: float | None = None
+    ) -> list[Any]:
         """See :meth:`Namespace.server_side_emit_with_ack`."""
         return await self.sockets.server_side_emit_with_ack(event, *args, timeout=timeout)
 
@@ -387,7 +398,9 @@ class EngineServer(Service):
         super().__init__()
         self._sessions = EngineSessions()
         self.deadlines = Deadlines()
-        self.engine = Engine(make_engine_options({"path": path, **options}), self._sessions, self.deadlines, self._now)
+        self.engine = Engine(
+            make_engine_options({"path": path, **options}), self._sessions, self.deadlines, self._now
+        )
         self.on = self.engine.on
         self.use = self.engine.use
 

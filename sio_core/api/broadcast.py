@@ -120,7 +120,13 @@ class BroadcastOperator:
 
     def _copy(self) -> BroadcastOperator:
         return BroadcastOperator(
-            self._namespace, self._rooms, self._except, self._volatile, self._local, self._compress, self._timeout
+            self._namespace,
+            self._rooms,
+            self._except,
+            self._volatile,
+            self._local,
+            self._compress,
+            self._timeout,
         )
 
     def _options(self) -> BroadcastOptions:

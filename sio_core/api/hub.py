@@ -66,7 +66,9 @@ class ConnectedClient(Client[Socket[Any]]):
 
     __slots__ = ("conn", "connect_timeout", "issued")
 
-    def __init__(self, session: Session, parser: Parser, limits: Limits, connect_timeout: ConnectTimeout) -> None:
+    def __init__(
+        self, session: Session, parser: Parser, limits: Limits, connect_timeout: ConnectTimeout
+    ) -> None:
         super().__init__(parser.decoder(limits))
         self.conn = session
         self.connect_timeout = connect_timeout
@@ -258,13 +260,21 @@ class Hub(Application):
 
     # Packets
 
-    def encode_event(self, namespace: str, data: list[Any], ack_id: int | None, compress: bool) -> list[Encoded]:
+    def encode_event(
+        self, namespace: str, data: list[Any], ack_id: int | None, compress: bool
+    ) -> list[Encoded]:
         """Encode an event once, for any number of receivers."""
         text, attachments = self._parser.encode_event(namespace, data, ack_id, MESSAGE)
         return encoded(text, attachments, compress)
 
     def send_event(
-        self, session: Session, namespace: str, data: list[Any], ack_id: int | None, volatile: bool, compress: bool
+        self,
+        session: Session,
+        namespace: str,
+        data: list[Any],
+        ack_id: int | None,
+        volatile: bool,
+        compress: bool,
     ) -> None:
         """Send an event to one session."""
         text, attachments = self._parser.encode_event(namespace, data, ack_id, MESSAGE)
@@ -346,7 +356,11 @@ class Hub(Application):
 
     def make_adapter(self, name: str, local: LocalSockets) -> Adapter:
         """Make the adapter of a namespace."""
-        return MemoryAdapter(name, local) if self._adapter_factory is None else self._adapter_factory(name, local)
+        return (
+            MemoryAdapter(name, local)
+            if self._adapter_factory is None
+            else self._adapter_factory(name, local)
+        )
 
     def _find_namespace(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, Namespace | None]:
         namespace = self.namespaces.get(name)
@@ -425,7 +439,14 @@ class Hub(Application):
             pid = saved.pid if saved is not None else PrivateSessionId(make_id())
         if client.conn.protocol == 3:
             socket_id = client.conn.id if namespace.name == "/" else f"{namespace.name}#{client.conn.id}"
-            return Socket(namespace, client, make_socket_id(None, lambda: socket_id), pid, handshake, self._data_factory())
+            return Socket(
+                namespace,
+                client,
+                make_socket_id(None, lambda: socket_id),
+                pid,
+                handshake,
+                self._data_factory(),
+            )
         data = saved.data if saved is not None else self._data_factory()
         socket: Socket[Any] = Socket(namespace, client, make_socket_id(saved, make_id), pid, handshake, data)
         if saved is not None:
@@ -478,7 +499,9 @@ class Hub(Application):
             except Exception:
                 logger.exception("a listener of on_error raised an exception")
 
-    def run(self, function: Callable[..., Any], args: list[Any], what: str, socket: Socket[Any] | None) -> None:
+    def run(
+        self, function: Callable[..., Any], args: list[Any], what: str, socket: Socket[Any] | None
+    ) -> None:
         """Call a function of the application, which may be ``async``."""
         try:
             outcome = function(*args)
@@ -494,7 +517,9 @@ class Hub(Application):
         except Exception as error:
             self.report(error, what, socket)
 
-    def run_server_event(self, handler: Handler, name: str, args: list[Any], ack: Callable[..., None] | None) -> None:
+    def run_server_event(
+        self, handler: Handler, name: str, args: list[Any], ack: Callable[..., None] | None
+    ) -> None:
         """Call a listener of another node's event; what it returns is the answer, once."""
         self.runtime.spawn(self._run_server_event, handler, name, args, ack)
 
@@ -523,7 +548,9 @@ class Hub(Application):
             socket.hold()
         self.runtime.spawn(self._finish_steps, steps, awaitable, socket)
 
-    async def _finish_steps(self, steps: Steps, awaitable: Awaitable[Any], socket: Socket[Any] | None) -> None:
+    async def _finish_steps(
+        self, steps: Steps, awaitable: Awaitable[Any], socket: Socket[Any] | None
+    ) -> None:
         try:
             while True:
                 try:

@@ -96,7 +96,12 @@ class Namespace(LocalSockets):
     # Listening
 
     def on(
-        self, name: str, function: Callable[..., Any] | None = None, *, ordered: bool = False, thread: bool = False
+        self,
+        name: str,
+        function: Callable[..., Any] | None = None,
+        *,
+        ordered: bool = False,
+        thread: bool = False,
     ) -> Any:
         """Listen to a lifecycle event or to an event of any socket; the socket is the first argument.
 
@@ -247,7 +252,9 @@ class Namespace(LocalSockets):
         check_server_event(event)
         return self.adapter.server_side_emit([event, *args]) or DONE
 
-    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+    async def server_side_emit_with_ack(
+        self, event: str, *args: Any, timeout: float | None = None
+    ) -> list[Any]:
         """Send an event to the other nodes and return their answers.
 
         :raises ClusterTimeout: with the answers that came, if not all did.

@@ -48,7 +48,9 @@ def make_converter(annotation: Any) -> Converter | None:
         adapter = TypeAdapter(annotation)
         return adapter.validate_python
     try:
-        msgspec.json.Decoder(annotation)  # finds out now, not at the first event, whether the type is supported
+        msgspec.json.Decoder(
+            annotation
+        )  # finds out now, not at the first event, whether the type is supported
     except TypeError as error:
         raise TypeError(f"a listener's parameter cannot have the type {annotation!r}: {error}") from None
     return lambda value: msgspec.convert(value, annotation)

@@ -18,7 +18,7 @@ from sio_core.engineio.session import Session
 from sio_core.engineio.states import CLOSED
 from sio_core.errors import AckTimeout, LocalProtocolError, SocketClosed
 from sio_core.ids import SocketId
-from sio_core.runtime import Waiter
+from sio_core.runtime import AsyncFunction, Waiter
 from sio_core.socketio.packet import DISCONNECT, Packet
 from sio_core.wire.message import Request
 
@@ -34,7 +34,14 @@ AckCallback = Callable[["list[Any] | None", "Exception | None"], None]
 logger = logging.getLogger(__name__)
 
 RECOVERABLE: Final = frozenset(
-    ("transport error", "transport close", "forced close", "ping timeout", "server shutting down", "forced server close")
+    (
+        "transport error",
+        "transport close",
+        "forced close",
+        "ping timeout",
+        "server shutting down",
+        "forced server close",
+    )
 )
 """The disconnect reasons after which the client may come back for what it missed."""
 
@@ -253,7 +260,7 @@ class Socket(Generic[Data]):
         self._backlog: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
         self._held = 0
         self._running = 0
-        self._ordered: deque[tuple[Handler, list[Any], Ack | None, str]] | None = None
+        self._ordered: deque[tuple[Handler, list[Any], Answer | None, str]] | None = None
         self._scopes: set[anyio.CancelScope] | None = None
 
     # What it is
@@ -291,7 +298,12 @@ class Socket(Generic[Data]):
         return self._listeners
 
     def on(
-        self, name: str, function: Callable[..., Any] | None = None, *, ordered: bool = False, thread: bool = False
+        self,
+        name: str,
+        function: Callable[..., Any] | None = None,
+        *,
+        ordered: bool = False,
+        thread: bool = False,
     ) -> Any:
         """Listen to an event of this socket, as a call or as a decorator; listeners get the event's arguments."""
         return self.listeners.add(name, function, ordered=ordered, thread=thread)
@@ -442,7 +454,9 @@ class Socket(Generic[Data]):
             for function in list(self._listeners.outgoing):
                 self.namespace.hub.run(function, data, f"on_any_outgoing of {data[0]!r}", self)
 
-    async def send_with_ack(self, data: list[Any], volatile: bool, compress: bool, timeout: float | None) -> Any:
+    async def send_with_ack(
+        self, data: list[Any], volatile: bool, compress: bool, timeout: float | None
+    ) -> Any:
         """Send the event ``[name, *args]`` and wait for its answer."""
         check_event(data[0])
         if self._closed:
@@ -529,12 +543,12 @@ class Socket(Generic[Data]):
             hub.send_packet(self._session, Packet(DISCONNECT, self.namespace.name))
             self.close("server namespace disconnect", None)
 
-    def spawn(self, function: Callable[..., Awaitable[object]], *args: Any) -> None:
+    def spawn(self, function: AsyncFunction, *args: Any) -> None:
         """Run an async function as a task that ends with the socket."""
         if not self._closed:
             self.namespace.hub.runtime.spawn(self._run_scoped, function, args)
 
-    async def _run_scoped(self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+    async def _run_scoped(self, function: AsyncFunction, args: tuple[Any, ...]) -> None:
         if self._closed:
             return
         if self._scopes is None:
@@ -649,7 +663,9 @@ class Socket(Generic[Data]):
                     try:
                         result = handler.function(*data)
                     except Exception as error:
-                        namespace.hub.report(error, f"the listener of {find_name(namespace, handler)!r}", self)
+                        namespace.hub.report(
+                            error, f"the listener of {find_name(namespace, handler)!r}", self
+                        )
                     else:
                         if ack_id is not None:
                             self.send_ack(ack_id, result)
@@ -664,15 +680,21 @@ class Socket(Generic[Data]):
         namespace_handlers = self.namespace.handlers
         calls = [(namespace_handlers, handler, True) for handler in namespace_handlers.events.get(name, ())]
         if self._listeners is not None:
-            calls.extend([(self._listeners, handler, False) for handler in self._listeners.events.get(name, ())])
+            calls.extend(
+                [(self._listeners, handler, False) for handler in self._listeners.events.get(name, ())]
+            )
         leading: list[Any] = []
         key: str | int = name
         if not calls:
             leading = [name]
             key = "*"
-            calls.extend([(namespace_handlers, handler, True) for handler in namespace_handlers.events.get("*", ())])
+            calls.extend(
+                [(namespace_handlers, handler, True) for handler in namespace_handlers.events.get("*", ())]
+            )
             if self._listeners is not None:
-                calls.extend([(self._listeners, handler, False) for handler in self._listeners.events.get("*", ())])
+                calls.extend(
+                    [(self._listeners, handler, False) for handler in self._listeners.events.get("*", ())]
+                )
         if not calls:
             return
         answer = Answer(self, ack_id, len(calls)) if ack_id is not None else None
@@ -713,7 +735,9 @@ class Socket(Generic[Data]):
     async def _run(self, handler: Handler, args: list[Any], answer: Answer | None, event: str) -> None:
         hub = self.namespace.hub
         if not hub.runtime.starts_at_once:
-            hub.runtime.call_soon(self.release)  # after the first step of the listener, which is a part of this one
+            hub.runtime.call_soon(
+                self.release
+            )  # after the first step of the listener, which is a part of this one
         try:
             if handler.thread:
                 result = await anyio.to_thread.run_sync(handler.function, *args)

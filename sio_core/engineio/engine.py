@@ -26,7 +26,7 @@ from sio_core.wire.message import Request, Response
 __all__ = ["Answer", "Engine", "Open", "Pending", "Poll", "Post", "Refused", "Upgrade", "Verdict"]
 
 Headers = list[tuple[str, str]]
-Middleware = Callable[..., "Response | None | Awaitable[Response | None]"]
+Middleware = Callable[..., "Response | Awaitable[Response | None] | None"]
 Hook = Callable[..., object]
 
 TRANSPORT_UNKNOWN: Final = 0
@@ -182,10 +182,22 @@ class Engine(SessionOwner):
     :ivar limit_hits: how often each bound was hit, by its name.
     """
 
-    __slots__ = ("_application", "_hooks", "_middlewares", "_per_address", "clients", "limit_hits", "unconnected")
+    __slots__ = (
+        "_application",
+        "_hooks",
+        "_middlewares",
+        "_per_address",
+        "clients",
+        "limit_hits",
+        "unconnected",
+    )
 
     def __init__(
-        self, options: EngineOptions, application: Application, deadlines: Deadlines, clock: Callable[[], float]
+        self,
+        options: EngineOptions,
+        application: Application,
+        deadlines: Deadlines,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__(options, deadlines, clock)
         self._application = application
@@ -252,7 +264,9 @@ class Engine(SessionOwner):
                     outcome = yield outcome
             except Exception as error:
                 headers.extend(own.items())
-                return self._refuse(request, BAD_REQUEST, headers, {"name": "MIDDLEWARE_FAILURE", "error": error})
+                return self._refuse(
+                    request, BAD_REQUEST, headers, {"name": "MIDDLEWARE_FAILURE", "error": error}
+                )
             headers.extend(own.items())
             if outcome is not None:
                 return Answer(Response(outcome.status, [*headers, *outcome.headers], outcome.body))
@@ -279,7 +293,9 @@ class Engine(SessionOwner):
                 if not isinstance(sid, str) or not sid or sid in self.clients:
                     raise ValueError("generate_id must return a new, non-empty string")
             except Exception as error:
-                return self._refuse(request, BAD_REQUEST, headers, {"name": "ID_GENERATION_ERROR", "error": error})
+                return self._refuse(
+                    request, BAD_REQUEST, headers, {"name": "ID_GENERATION_ERROR", "error": error}
+                )
             verdict.sid = SessionId(sid)
         return self._full(request, headers) or verdict
 
@@ -294,13 +310,17 @@ class Engine(SessionOwner):
         if origin is not None:
             if not is_header_value(origin):
                 del request.headers["origin"]
-                return self._refuse(request, BAD_REQUEST, headers, {"name": "INVALID_ORIGIN", "origin": origin})
+                return self._refuse(
+                    request, BAD_REQUEST, headers, {"name": "INVALID_ORIGIN", "origin": origin}
+                )
             if (
                 options.check_origin
                 and not same_origin(origin, request.headers.get("host", ""))
                 and (options.cors is None or not allows(options.cors, origin))
             ):
-                return self._refuse(request, FORBIDDEN, headers, {"name": "FORBIDDEN_ORIGIN", "origin": origin})
+                return self._refuse(
+                    request, FORBIDDEN, headers, {"name": "FORBIDDEN_ORIGIN", "origin": origin}
+                )
         upgrade = request.upgrade and WEBSOCKET in options.transports
         protocol = 4 if params.get("EIO") == "4" else 3
         sid = params.get("sid")
@@ -309,14 +329,18 @@ class Engine(SessionOwner):
             if session is None:
                 return self._refuse(request, SESSION_ID_UNKNOWN, headers, {"sid": sid})
             if not upgrade and session.transport != transport:
-                context = {
+                context: dict[str, Any] = {
                     "name": "TRANSPORT_MISMATCH",
                     "transport": transport,
                     "previousTransport": session.transport,
                 }
                 return self._refuse(request, BAD_REQUEST, headers, context)
             if session.protocol != protocol:
-                context = {"name": "PROTOCOL_MISMATCH", "protocol": protocol, "previousProtocol": session.protocol}
+                context = {
+                    "name": "PROTOCOL_MISMATCH",
+                    "protocol": protocol,
+                    "previousProtocol": session.protocol,
+                }
                 return self._refuse(request, BAD_REQUEST, headers, context)
             if upgrade:
                 return Upgrade(session, headers)
@@ -334,7 +358,12 @@ class Engine(SessionOwner):
         return Open(SessionId(make_id()), protocol, headers)
 
     def _refuse(
-        self, request: Request, code: int, headers: Headers, context: dict[str, Any], message: str | None = None
+        self,
+        request: Request,
+        code: int,
+        headers: Headers,
+        context: dict[str, Any],
+        message: str | None = None,
     ) -> Refused:
         for hook in self._hooks.get("connection_error", ()):
             hook({"request": request, "code": code, "message": MESSAGES[code], "context": context})
@@ -368,7 +397,11 @@ class Engine(SessionOwner):
         self.unconnected += 1
         if options.limits.sessions_per_address is not None:
             self._per_address[request.address] = self._per_address.get(request.address, 0) + 1
-        upgrades = [WEBSOCKET] if options.allow_upgrades and not websocket and WEBSOCKET in options.transports else []
+        upgrades = (
+            [WEBSOCKET]
+            if options.allow_upgrades and not websocket and WEBSOCKET in options.transports
+            else []
+        )
         handshake = {
             "sid": session.id,
             "upgrades": upgrades,

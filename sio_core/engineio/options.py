@@ -49,9 +49,13 @@ class Cookie:
             if value is not None and not COOKIE_ATTRIBUTE.fullmatch(value):
                 raise ValueError(f"cookie.{name} must not contain ';' or control characters: {value!r}")
         if self.same_site not in {None, "strict", "lax", "none"}:
-            raise ValueError(f"cookie.same_site must be 'strict', 'lax', 'none' or None, not {self.same_site!r}")
+            raise ValueError(
+                f"cookie.same_site must be 'strict', 'lax', 'none' or None, not {self.same_site!r}"
+            )
         if self.priority not in {None, "low", "medium", "high"}:
-            raise ValueError(f"cookie.priority must be 'low', 'medium', 'high' or None, not {self.priority!r}")
+            raise ValueError(
+                f"cookie.priority must be 'low', 'medium', 'high' or None, not {self.priority!r}"
+            )
 
     def header(self, sid: str) -> str:
         """Return the value of the ``Set-Cookie`` header for a session."""
@@ -126,7 +130,9 @@ class EngineOptions:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**7:
                 raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
         if isinstance(self.max_http_buffer_size, bool) or not isinstance(self.max_http_buffer_size, int):
-            raise ValueError(f"max_http_buffer_size must be a number of bytes, not {self.max_http_buffer_size!r}")
+            raise ValueError(
+                f"max_http_buffer_size must be a number of bytes, not {self.max_http_buffer_size!r}"
+            )
         if self.max_http_buffer_size < 1:
             raise ValueError(f"max_http_buffer_size must be at least 1, not {self.max_http_buffer_size}")
 

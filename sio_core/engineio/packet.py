@@ -13,7 +13,18 @@ from typing import Final
 from sio_core.errors import InvalidPacket
 from sio_core.wire.websocket import binary_frame, text_frame
 
-__all__ = ["CLOSE", "MESSAGE", "NOOP", "OPEN", "PING", "PONG", "UPGRADE", "Encoded", "decode_base64", "decode_packet"]
+__all__ = [
+    "CLOSE",
+    "MESSAGE",
+    "NOOP",
+    "OPEN",
+    "PING",
+    "PONG",
+    "UPGRADE",
+    "Encoded",
+    "decode_base64",
+    "decode_packet",
+]
 
 OPEN: Final = "0"
 CLOSE: Final = "1"

@@ -205,7 +205,9 @@ class Session(Timed):
         "upgraded",
     )
 
-    def __init__(self, owner: SessionOwner, sid: SessionId, request: Request, protocol: int, now: float) -> None:
+    def __init__(
+        self, owner: SessionOwner, sid: SessionId, request: Request, protocol: int, now: float
+    ) -> None:
         super().__init__()
         self._owner = owner
         self.id = sid
@@ -393,10 +395,12 @@ class Session(Timed):
         compress = any([packet.compress for packet in packets])
         if self.protocol == 4:
             return Payload(encode_payload(packets), "text/plain; charset=UTF-8", compress)
-        forms: list[str | bytes] = [packet.data if packet.binary else packet.data.decode() for packet in packets]
+        forms: list[str | bytes] = [
+            packet.data if packet.binary else packet.data.decode() for packet in packets
+        ]
         if not self._base64 and any([packet.binary for packet in packets]):
             return Payload(v3.encode_binary_payload(forms), "application/octet-stream", compress)
-        return Payload(v3.encode_text_payload(forms).encode(), "text/plain; charset=UTF-8", compress)
+        return Payload(v3.encode_text_payload(forms), "text/plain; charset=UTF-8", compress)
 
     def _signal(self) -> None:
         carrier = self._carrier if self._stage == WEBSOCKET else self._poll
@@ -453,7 +457,9 @@ class Session(Timed):
         if self._post is carrier:
             self._post = None
             if self.state is not CLOSED:
-                self._finish("transport error", {"message": "data request connection closed prematurely"}, b"1")
+                self._finish(
+                    "transport error", {"message": "data request connection closed prematurely"}, b"1"
+                )
 
     def post_refused(self) -> None:
         """The POST was answered without its body; the session goes on."""
@@ -698,7 +704,8 @@ class Session(Timed):
 
     def notifications(self, event: str | bytes | Closed | Observed) -> list[tuple[Listener, list[Any]]]:
         """Return what to call for an event: the listeners of the session that asked for it."""
-        name, args = "message", [event]
+        name = "message"
+        args: list[Any] = [event]
         if isinstance(event, Closed):
             name, args = "close", [event.reason, event.details]
         elif isinstance(event, Observed):

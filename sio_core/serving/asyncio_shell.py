@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from typing import Any
+from typing import Any, Final
 
 from sio_core.engineio.engine import Pending
 from sio_core.serving.connection import Connection
@@ -18,13 +18,16 @@ from sio_core.serving.site import Site
 
 __all__ = ["AsyncioProtocol", "AsyncioShell"]
 
+BACKLOG: Final = 2_048
+"""Connections that may wait to be accepted."""
+
 logger = logging.getLogger(__name__)
 
 
 class AsyncioShell:
     """What the connections of one listener share: the loop, and who has output in this turn."""
 
-    __slots__ = ("connections", "loop", "_ready", "_tasks", "site")
+    __slots__ = ("_ready", "_tasks", "connections", "loop", "site")
 
     def __init__(self, site: Site, loop: asyncio.AbstractEventLoop) -> None:
         self.site = site
@@ -73,7 +76,6 @@ class AsyncioProtocol(asyncio.Protocol):
     # What the loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         shell = self._shell
         self._transport = transport  # type: ignore[assignment]
         peer = transport.get_extra_info("peername")
@@ -86,7 +88,7 @@ class AsyncioProtocol(asyncio.Protocol):
             shell.site, self, shell.loop.time(), address=address, port=port, secure=secure
         )
         shell.connections.add(self)
-        shell.site.connections += 1
+        shell.site.connection_made()
 
     def data_received(self, data: bytes) -> None:
         connection = self._connection
@@ -114,7 +116,7 @@ class AsyncioProtocol(asyncio.Protocol):
         connection, self._connection = self._connection, None
         self._transport = None
         self._shell.connections.discard(self)
-        self._shell.site.connections -= 1
+        self._shell.site.connection_lost()
         if connection is not None:
             connection.connection_lost(self._shell.loop.time())
             connection.detach()
@@ -192,5 +194,10 @@ async def listen(
     shell: AsyncioShell, handle: socket.socket, context: ssl.SSLContext | None, tls_handshake_time: float
 ) -> asyncio.Server:
     """Accept connections on a bound socket."""
-    extra = {"ssl": context, "ssl_handshake_timeout": tls_handshake_time} if context is not None else {}
-    return await shell.loop.create_server(lambda: AsyncioProtocol(shell), sock=handle, backlog=2048, **extra)  # type: ignore[arg-type]
+    return await shell.loop.create_server(
+        lambda: AsyncioProtocol(shell),
+        sock=handle,
+        backlog=BACKLOG,
+        ssl=context,
+        ssl_handshake_timeout=tls_handshake_time if context is not None else None,
+    )

@@ -59,7 +59,11 @@ class ClientFiles(Resource):
             return Response(304, headers, b"")
         kind = "application/json" if name.endswith(".map") else "application/javascript"
         headers.extend(
-            [("Cache-Control", "public, max-age=0"), ("Content-Type", f"{kind}; charset=utf-8"), ("ETag", etag)]
+            [
+                ("Cache-Control", "public, max-age=0"),
+                ("Content-Type", f"{kind}; charset=utf-8"),
+                ("ETag", etag),
+            ]
         )
         coding = choose_coding(request.headers.get("accept-encoding", ""))
         if coding:

@@ -37,7 +37,7 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
                 continue
             if delay < -STALLED:
                 for _ in range(3):
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
             else:
                 await anyio.lowlevel.checkpoint()
             deadlines.run(now())

@@ -18,7 +18,7 @@ from sio_core.engineio.session import Carrier, Session
 from sio_core.engineio.states import CLOSED, POLLING, WEBSOCKET
 from sio_core.engineio.v3 import jsonp_response
 from sio_core.serving.site import Site
-from sio_core.wire.http import END, BadRequest, HttpReader, compress_body, encode_response
+from sio_core.wire.http import BadRequest, HttpReader, compress_body, encode_response
 from sio_core.wire.message import Request, Response
 from sio_core.wire.websocket import Rejected, WebSocket, accept
 
@@ -47,7 +47,17 @@ class Driver(Protocol):
 class Exchange(Carrier):
     """One request and its answer; for its session the carrier of one poll or post."""
 
-    __slots__ = ("close", "connection", "engine", "headers", "ready", "request", "response", "session", "size")
+    __slots__ = (
+        "close",
+        "connection",
+        "engine",
+        "headers",
+        "ready",
+        "request",
+        "response",
+        "session",
+        "size",
+    )
 
     def __init__(self, connection: Connection, request: Request, close: bool) -> None:
         self.connection = connection
@@ -110,7 +120,9 @@ class Connection(Timed, Carrier):
         "paused",
     )
 
-    def __init__(self, site: Site, driver: Driver, now: float, *, address: str, port: int, secure: bool) -> None:
+    def __init__(
+        self, site: Site, driver: Driver, now: float, *, address: str, port: int, secure: bool
+    ) -> None:
         super().__init__()
         self._site = site
         self._driver: Driver | None = driver
@@ -503,7 +515,7 @@ class Connection(Timed, Carrier):
         body = payload.body
         index = request.params.get("j")
         if index is not None:
-            body = jsonp_response(index, body.decode()).encode()
+            body = jsonp_response(index, body)
         headers = [("Content-Type", payload.content_type), NO_STORE]
         threshold = engine.options.http_compression
         if threshold is not None and payload.compress and len(body) >= threshold:

@@ -33,9 +33,20 @@ class Site:
     :ivar resources_first: asked before the engines: the client files lie under an engine's path.
     :ivar resources: asked after them.
     :ivar connections: how many connections are open.
+    :ivar on_idle: called when the last connection has ended.
     """
 
-    __slots__ = ("_date", "_date_until", "connections", "deadlines", "engines", "limits", "resources", "resources_first")
+    __slots__ = (
+        "_date",
+        "_date_until",
+        "connections",
+        "deadlines",
+        "engines",
+        "limits",
+        "on_idle",
+        "resources",
+        "resources_first",
+    )
 
     def __init__(
         self,
@@ -51,8 +62,19 @@ class Site:
         self.resources_first = list(resources_first)
         self.resources = list(resources)
         self.connections = 0
+        self.on_idle: Callable[[], object] | None = None
         self._date = ""
         self._date_until = 0.0
+
+    def connection_made(self) -> None:
+        """A connection has been opened."""
+        self.connections += 1
+
+    def connection_lost(self) -> None:
+        """A connection has ended."""
+        self.connections -= 1
+        if not self.connections and self.on_idle is not None:
+            self.on_idle()
 
     def engine_for(self, request: Request) -> Engine | None:
         """Return the engine whose path the request's target starts with."""
@@ -76,7 +98,9 @@ class Site:
             if response is not None:
                 return response
         paths = " or ".join([prefix for prefix, _ in self.engines])
-        return Response(NOT_FOUND, [("Content-Type", "text/plain; charset=utf-8")], f"Socket.IO is at {paths}\n".encode())
+        return Response(
+            NOT_FOUND, [("Content-Type", "text/plain; charset=utf-8")], f"Socket.IO is at {paths}\n".encode()
+        )
 
     def date(self, now: float, wall_clock: Callable[[], str] = lambda: formatdate(usegmt=True)) -> str:
         """Return the value of the ``Date`` header, made once a second. RFC 9110 section 6.6.1."""

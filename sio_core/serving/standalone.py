@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-import ssl
+import ssl as tls
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,11 +23,11 @@ from sio_core.engineio.deadlines import Deadlines
 from sio_core.engineio.engine import Engine
 from sio_core.runtime import Runtime
 from sio_core.serving import asyncio_shell
-from sio_core.serving.asyncio_shell import AsyncioShell
+from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
 from sio_core.serving.clock import run_clock
 from sio_core.serving.site import Resource, Site
 from sio_core.serving.static_files import StaticFiles
-from sio_core.serving.trio_shell import StreamShell
+from sio_core.serving.trio_shell import StreamDriver, StreamShell
 
 __all__ = ["Listening", "Service"]
 
@@ -102,7 +102,7 @@ class Service(ABC):
         *,
         static: str | Path | None = None,
         workers: int = 1,
-        ssl: ssl.SSLContext | None = None,
+        ssl: tls.SSLContext | None = None,
         backend: str = "asyncio",
         use_uvloop: bool | None = None,
     ) -> None:
@@ -143,7 +143,7 @@ class Service(ABC):
         port: int = 0,
         *,
         static: str | Path | None = None,
-        ssl: ssl.SSLContext | None = None,
+        ssl: tls.SSLContext | None = None,
         engines: Sequence[Service] = (),
     ) -> AsyncGenerator[Listening, None]:
         """Serve inside a running loop, asyncio's or trio's, for as long as the block lasts.
@@ -176,6 +176,7 @@ class Service(ABC):
                 stopping = anyio.Event()
                 self._stops.append(stopping)
                 try:
+                    shell: AsyncioShell | StreamShell
                     if sniffio.current_async_library() == "asyncio":
                         shell, stop = await self._listen_asyncio(site, handles, ssl)
                     else:
@@ -198,11 +199,12 @@ class Service(ABC):
                     task_group.cancel_scope.cancel()
 
     async def _listen_asyncio(
-        self, site: Site, handles: list[socket.socket], context: ssl.SSLContext | None
+        self, site: Site, handles: list[socket.socket], context: tls.SSLContext | None
     ) -> tuple[AsyncioShell, Callable[[], None]]:
         shell = AsyncioShell(site, asyncio.get_running_loop())
         servers = [
-            await asyncio_shell.listen(shell, handle, context, site.limits.tls_handshake_time) for handle in handles
+            await asyncio_shell.listen(shell, handle, context, site.limits.tls_handshake_time)
+            for handle in handles
         ]
 
         def stop() -> None:
@@ -215,7 +217,7 @@ class Service(ABC):
         self,
         site: Site,
         handles: list[socket.socket],
-        context: ssl.SSLContext | None,
+        context: tls.SSLContext | None,
         task_group: anyio.abc.TaskGroup,
         runtime: Runtime,
     ) -> tuple[StreamShell, Callable[[], None]]:
@@ -229,7 +231,10 @@ class Service(ABC):
             listener: Any = await anyio.abc.SocketListener.from_socket(handle)
             if context is not None:
                 listener = TLSListener(
-                    listener, context, standard_compatible=False, handshake_timeout=site.limits.tls_handshake_time
+                    listener,
+                    context,
+                    standard_compatible=False,
+                    handshake_timeout=site.limits.tls_handshake_time,
                 )
             with scope:
                 await listener.serve(accept, task_group)
@@ -261,8 +266,14 @@ class Service(ABC):
         await self.shut_down()
         self.engine.close()
         for shell in self._shells:
-            for connection in list(shell.connections):
-                connection.close()
+            close_connections(shell)
+
+
+def close_connections(shell: AsyncioShell | StreamShell) -> None:
+    """Tell the connections to end after what they are doing."""
+    drivers: list[AsyncioProtocol | StreamDriver] = [*shell.connections]
+    for driver in drivers:
+        driver.close()
 
 
 async def stop_when(stopping: anyio.Event, stop: Callable[[], None]) -> None:
@@ -273,15 +284,17 @@ async def stop_when(stopping: anyio.Event, stop: Callable[[], None]) -> None:
 
 async def drain(shell: AsyncioShell | StreamShell) -> None:
     """Let connections end; drop those that do not."""
-    for connection in list(shell.connections):
-        connection.close()
-    with anyio.move_on_after(DRAIN_TIME):
-        while shell.connections:
-            await anyio.sleep(0.005)
-    for connection in list(shell.connections):
-        connection.abort()
-    while shell.connections:
-        await anyio.sleep(0.001)
+    idle = anyio.Event()
+    shell.site.on_idle = idle.set
+    close_connections(shell)
+    if shell.site.connections:
+        with anyio.move_on_after(DRAIN_TIME):
+            await idle.wait()
+    drivers: list[AsyncioProtocol | StreamDriver] = [*shell.connections]
+    for driver in drivers:
+        driver.abort()
+    if shell.site.connections:
+        await idle.wait()
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -304,7 +317,11 @@ def bind(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             handle.setblocking(False)
-            chosen = (address[0], port or (handles[0].getsockname()[1] if len(handles) > 1 else 0), *address[2:])
+            chosen = (
+                address[0],
+                port or (handles[0].getsockname()[1] if len(handles) > 1 else 0),
+                *address[2:],
+            )
             handle.bind(chosen)
             handle.listen(BACKLOG)
     except OSError as error:

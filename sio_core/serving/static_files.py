@@ -44,7 +44,9 @@ class StaticFiles(Resource):
             return None
         etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
         headers = [("Cache-Control", "no-cache"), ("ETag", etag), SAFE]
-        known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+        known = [
+            tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")
+        ]
         if etag in known:
             return Response(304, headers, b"")
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"

@@ -38,12 +38,12 @@ class StreamShell:
         address, port = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
         driver = StreamDriver(self, stream, address, port, secure)
         self.connections.add(driver)
-        self.site.connections += 1
+        self.site.connection_made()
         try:
             await driver.run()
         finally:
             self.connections.discard(driver)
-            self.site.connections -= 1
+            self.site.connection_lost()
 
 
 class StreamDriver:
@@ -62,7 +62,9 @@ class StreamDriver:
         self._reading = anyio.Event()
         self._reading.set()
         self._scope = anyio.CancelScope()
-        self._connection = Connection(shell.site, self, shell.now(), address=address, port=port, secure=secure)
+        self._connection = Connection(
+            shell.site, self, shell.now(), address=address, port=port, secure=secure
+        )
 
     async def run(self) -> None:
         """Move bytes both ways until the connection ends."""

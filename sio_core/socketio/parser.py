@@ -320,7 +320,7 @@ class JsonDecoder(Decoder):
                 if self.waiting:
                     self.reset()
                     raise InvalidPacket("got plaintext data when reconstructing a packet")
-                if message.startswith("2["):
+                if message.startswith("2[") and self._reviver is None:
                     # Most packets by far: an event of the main namespace that wants no answer.
                     data = self._load(message[1:])
                     if not data:
