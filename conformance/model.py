@@ -53,7 +53,7 @@ class Check:
     run: Body
     profile: str = "base"
     marks: frozenset[Mark] = frozenset()
-    timeout: float = 10.0
+    timeout: float = 5.0
     """Seconds after which the check fails whatever it is waiting for."""
 
     @property
@@ -92,7 +92,7 @@ def check(
     source: str,
     *marks: Mark,
     profile: str = "base",
-    timeout: float = 10.0,
+    timeout: float = 5.0,
 ) -> Callable[[Body], Body]:
     def decorate(run: Body) -> Body:
         register(Check(identifier, requirement, source, run, profile, frozenset(marks), timeout))
@@ -107,7 +107,7 @@ def check_both(
     source: str,
     *marks: Mark,
     profile: str = "base",
-    timeout: float = 10.0,
+    timeout: float = 5.0,
 ) -> Callable[[BodyOfTransport], BodyOfTransport]:
     """Register one check for each transport: servers have separate code for them."""
 

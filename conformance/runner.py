@@ -16,7 +16,7 @@ from conformance.peer.websocket import RefusedError
 from conformance.target import Server, StartError, UnsupportedProfileError, server_of
 from conformance.transcript import Transcript
 
-AT_ONCE = 12
+AT_ONCE = 16
 """Ordinary checks that run at the same time: they mostly wait."""
 
 TIMING_AT_ONCE = 24

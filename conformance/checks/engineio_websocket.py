@@ -385,6 +385,18 @@ for name, packet in INVALID.items():
     )
 
 
+@check(
+    "engineio.websocket.invalid.close-code",
+    "The close frame after a packet that cannot be decoded has no status code.",
+    OFFICIAL,
+    "wire",
+)
+async def invalid_close_code(bench: Bench) -> None:
+    _, session, _ = await joined(bench)
+    await session.send("abc")
+    expect_equal(await session.wait_ended(), ENDED_WEBSOCKET)
+
+
 def wrong_ping(packet: str) -> Callable[[Bench], Awaitable[None]]:
     async def run(bench: Bench) -> None:
         _, session, sid = await joined(bench)
