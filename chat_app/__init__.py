@@ -1,0 +1,1 @@
+"""A chat on :mod:`sio_core`: what a newcomer runs first."""
