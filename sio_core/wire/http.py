@@ -547,15 +547,14 @@ def choose_coding(accept_encoding: str) -> str:
                 coding = "gzip"
             weight = 1.0 if match[2] is None else float(match[2])
             weights.setdefault(coding, weight)
+    # "*" is weaker than a name of the same weight.
+    default = weights.pop("*", 0.0)
+    for offered in _OFFERED:
+        weights.setdefault(offered, default)
     best = ""
     best_weight = 0.0
     for coding, weight in weights.items():
-        if coding == "*":
-            for offered in _OFFERED:
-                if offered not in weights and weight > best_weight:
-                    best = offered
-                    best_weight = weight
-        elif coding in _OFFERED and weight > best_weight:
+        if coding in _OFFERED and weight > best_weight:
             best = coding
             best_weight = weight
     return best
