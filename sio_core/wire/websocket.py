@@ -682,6 +682,7 @@ class WebSocket:
 
     def data_to_send(self) -> bytes:
         """Return the control frames that are due, and forget them."""
+        self.eventful = self.closed is not None or self._opcode != 0
         pongs = self._pongs
         if pongs is None:
             if not self._close:
@@ -692,7 +693,6 @@ class WebSocket:
             data = b"".join(pongs)
             self._pongs = None
         self._close = b""
-        self.eventful = self.closed is not None or self._opcode != 0
         return data
 
     def encode(self, payload: bytes, binary: bool) -> bytes:
