@@ -48,28 +48,26 @@ def count_attachments(value: Any) -> int:
 
 names = st.text(max_size=10).filter(lambda name: name not in RESERVED_EVENTS) | st.integers(-SAFE, SAFE)
 namespaces = st.just("/") | st.text(max_size=10).map(lambda name: "/" + name.replace(",", ""))
-ids = st.none() | st.integers(0, SAFE)
 
 
-@st.composite
-def packets(draw: st.DrawFn, *more: st.SearchStrategy[Any]) -> Packet:
-    """Draw a packet of any type that is valid on the wire."""
-    kind = draw(st.sampled_from([CONNECT, DISCONNECT, EVENT, EVENT, EVENT, ACK, CONNECT_ERROR]))
-    namespace = draw(namespaces)
-    binary = values(st.binary(max_size=20), *more)
-    plain = values(*more)
-    if kind == EVENT:
-        data = [draw(names), *draw(st.lists(binary, max_size=4).filter(has_few_attachments))]
-        return Packet(kind, namespace, data, draw(ids))
-    if kind == ACK:
-        data = draw(st.lists(binary, max_size=4).filter(has_few_attachments))
-        return Packet(kind, namespace, data, draw(st.integers(0, SAFE)))
-    objects = st.dictionaries(keys, plain, max_size=4)
-    if kind == CONNECT:
-        return Packet(kind, namespace, draw(st.none() | objects))
-    if kind == CONNECT_ERROR:
-        return Packet(kind, namespace, draw(st.text(max_size=10) | objects))
-    return Packet(kind, namespace)
+def packets(*more: st.SearchStrategy[Any]) -> st.SearchStrategy[Packet]:
+    """Return packets of every type that are valid on the wire; with ``more`` scalars beside JSON's own."""
+    binary = st.lists(values(st.binary(max_size=20), *more), max_size=4).filter(has_few_attachments)
+    objects = st.dictionaries(keys, values(*more), max_size=4)
+    events = st.builds(
+        lambda namespace, name, data, ack_id: Packet(EVENT, namespace, [name, *data], ack_id),
+        namespaces,
+        names,
+        binary,
+        st.none() | st.integers(0, SAFE),
+    )
+    return st.one_of(
+        events,
+        st.builds(Packet, st.just(ACK), namespaces, binary, st.integers(0, SAFE)),
+        st.builds(Packet, st.just(CONNECT), namespaces, st.none() | objects),
+        st.builds(Packet, st.just(CONNECT_ERROR), namespaces, st.text(max_size=10) | objects),
+        st.builds(Packet, st.just(DISCONNECT), namespaces),
+    )
 
 
 # Text made of the pieces packets are made of, so that it fails late, if at all.
