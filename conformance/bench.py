@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from conformance.expect import MismatchError, expect_equal
@@ -19,6 +19,9 @@ from conformance.peer.websocket import WebSocket
 from conformance.target import Server
 from conformance.transcript import Transcript
 
+if TYPE_CHECKING:
+    from conformance.client.chromium import Chromium
+
 SETTLE = 0.06
 """Seconds given to the server to see a request that gets no answer yet. The order in which two connections
 are served is not observable otherwise."""
@@ -26,9 +29,14 @@ are served is not observable otherwise."""
 TOKENS = itertools.count(1)
 
 
+class MissingToolError(Exception):
+    """Something that is not part of the server under test is not installed here."""
+
+
 @dataclass(slots=True)
 class Bench:
     server: Server
+    chromium: Chromium
     transcript: Transcript = field(default_factory=Transcript)
     _connections: list[Connection] = field(default_factory=list)
     _sessions: list[PollingSession] = field(default_factory=list)
@@ -123,6 +131,10 @@ class Bench:
         expect_equal([entry[1] for entry in happened if entry[0] == "disconnect"], [reason], "reason")
 
     # The rest
+
+    async def control(self, action: str) -> None:
+        """Stop or start the server, which must be one of the check's own."""
+        await (self.server.stop() if action == "stop" else self.server.start())
 
     async def settle(self) -> None:
         await asyncio.sleep(SETTLE)

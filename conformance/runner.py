@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from conformance.bench import Bench
+from conformance.bench import Bench, MissingToolError
+from conformance.client.chromium import Chromium
 from conformance.expect import MismatchError
 from conformance.model import Check, Mark, Outcome, Result
 from conformance.peer.engineio import EndedError
 from conformance.peer.http import DisconnectedError
 from conformance.peer.websocket import RefusedError
 from conformance.target import Server, StartError, UnsupportedProfileError, server_of
-from conformance.transcript import Transcript
 
 AT_ONCE = 16
 """Ordinary checks that run at the same time: they mostly wait."""
@@ -37,6 +37,7 @@ class Target:
     command: str | None
     running: dict[str, Server] = field(default_factory=dict)
     unsupported: set[str] = field(default_factory=set)
+    chromium: Chromium = field(default_factory=Chromium)
 
     async def start(self, profiles: Iterable[str]) -> None:
         if self.command is None:
@@ -67,6 +68,7 @@ class Target:
         return server_of(self.command, profile)
 
     async def stop(self) -> None:
+        await self.chromium.close()
         await asyncio.gather(*(server.stop() for server in self.running.values()))
 
 
@@ -112,7 +114,7 @@ async def run_check(check: Check, target: Target) -> Result:
     server = target.running.get(check.profile)
     if server is None:
         return Result(check, Outcome.UNSUPPORTED, 0.0)
-    return await judge(check, server, started_at)
+    return await judge(check, Bench(server, target.chromium), started_at)
 
 
 async def run_fresh(check: Check, target: Target, started_at: float) -> Result:
@@ -122,20 +124,20 @@ async def run_fresh(check: Check, target: Target, started_at: float) -> Result:
     except UnsupportedProfileError:
         return Result(check, Outcome.UNSUPPORTED, 0.0)
     try:
-        return await judge(check, server, started_at)
+        return await judge(check, Bench(server, target.chromium), started_at)
     finally:
         await server.stop()
 
 
-async def judge(check: Check, server: Server, started_at: float) -> Result:
-    transcript = Transcript()
-    bench = Bench(server, transcript)
+async def judge(check: Check, bench: Bench, started_at: float) -> Result:
     expected = seen = ""
     try:
         async with asyncio.timeout(check.timeout):
             await check.run(bench)
     except MismatchError as mismatch:
         expected, seen = mismatch.expected, mismatch.seen
+    except MissingToolError:
+        return Result(check, Outcome.UNSUPPORTED, 0.0)
     except TimeoutError:
         expected, seen = f"an answer within {check.timeout:g} s", "none"
     except EndedError as ended:
@@ -149,7 +151,7 @@ async def judge(check: Check, server: Server, started_at: float) -> Result:
     seconds = time.monotonic() - started_at
     if not seen:
         return Result(check, Outcome.PASSED, seconds)
-    return Result(check, Outcome.FAILED, seconds, expected, seen, transcript.lines())
+    return Result(check, Outcome.FAILED, seconds, expected, seen, bench.transcript.lines())
 
 
 def survival(server: Server) -> Result:

@@ -186,7 +186,8 @@ function serve(io, socket) {
   socket.emit("auth", socket.handshake.auth);
 }
 
-function start(profile, port) {
+// `overrides` are options of a mutant (see mutants/).
+function start(profile, port, overrides = {}) {
   const options = PROFILES[profile];
   if (options === undefined) process.exit(64);
   const httpServer = createServer((req, res) => res.writeHead(404).end());
@@ -196,6 +197,7 @@ function start(profile, port) {
       callback(deny === null || deny === "1" ? null : deny, deny === null);
     },
     ...options,
+    ...overrides,
   });
   configureEngine(io, profile);
   const namespaces = [

@@ -1,0 +1,1 @@
+"""The official client as a judge: its scenarios (``scenarios.mjs``), and the two places where they run."""

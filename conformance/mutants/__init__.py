@@ -1,0 +1,1 @@
+"""Deliberately broken servers, by which the suite itself is judged."""
