@@ -12,20 +12,19 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from sio_core.engineio.deadlines import NEVER, Timed
-from sio_core.engineio.engine import Answer, Engine, Open, Pending, Poll, Post, Refused, Upgrade, Verdict
+from sio_core.engineio.engine import Engine, Open, Pending, Upgrade, Verdict
 from sio_core.engineio.packet import Encoded
 from sio_core.engineio.session import Carrier, Session
-from sio_core.engineio.states import CLOSED, POLLING, WEBSOCKET
-from sio_core.engineio.v3 import jsonp_response
+from sio_core.engineio.states import CLOSED, POLLING
+from sio_core.serving.exchange import Exchange, is_websocket, upgrade_answer
 from sio_core.serving.site import Site
-from sio_core.wire.http import BadRequest, HttpReader, compress_body, encode_response
+from sio_core.wire.http import BadRequest, HttpReader, encode_response
 from sio_core.wire.message import Request, Response
 from sio_core.wire.websocket import Rejected, WebSocket, accept
 
 __all__ = ["Connection", "Driver"]
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-NO_STORE: Final = ("cache-control", "no-store")
 
 
 class Driver(Protocol):
@@ -44,49 +43,6 @@ class Driver(Protocol):
         """Bytes handed over that the peer has not taken."""
 
 
-class Exchange(Carrier):
-    """One request and its answer; for its session the carrier of one poll or post."""
-
-    __slots__ = (
-        "close",
-        "connection",
-        "engine",
-        "headers",
-        "ready",
-        "request",
-        "response",
-        "session",
-        "size",
-    )
-
-    def __init__(self, connection: Connection, request: Request, close: bool) -> None:
-        self.connection = connection
-        self.request = request
-        self.close = close
-        self.engine: Engine | None = None
-        self.session: Session | None = None
-        self.headers: list[tuple[str, str]] = []
-        self.response: bytes | None = None
-        self.ready = False
-        self.size = 0
-
-    def output_ready(self) -> None:
-        self.ready = True
-        self.connection.wake()
-
-    def send_probe(self, packet: Encoded) -> None:
-        raise AssertionError("a polling request cannot carry a probe")
-
-    def pause(self, paused: bool) -> None:
-        """A polling client sends nothing more before it has its answer."""
-
-    def release(self, code: int | None) -> None:
-        """The session ended while this POST was being read: there is no answer, as in the official server."""
-        if self.response is None and not self.ready:
-            self.session = None
-            self.connection.abort()
-
-
 class Connection(Timed, Carrier):
     """See the module's docstring.
 
@@ -97,7 +53,6 @@ class Connection(Timed, Carrier):
     """
 
     __slots__ = (
-        "_body",
         "_close_code",
         "_close_requested",
         "_driver",
@@ -128,7 +83,6 @@ class Connection(Timed, Carrier):
         self._driver: Driver | None = driver
         self._reader: HttpReader | None = HttpReader(site.limits, secure=secure, address=address, port=port)
         self._exchanges: deque[Exchange] | None = deque()
-        self._body: list[bytes] | None = None
         self._pending: Exchange | None = None
         self._output: list[bytes] = []
         self._output_due = False
@@ -191,17 +145,9 @@ class Connection(Timed, Carrier):
         exchanges = self._exchanges
         if exchanges:
             for exchange in list(exchanges):
-                self._exchange_lost(exchange)
+                exchange.lost()
             exchanges.clear()
         self._reader = None
-
-    def _exchange_lost(self, exchange: Exchange) -> None:
-        session = exchange.session
-        if session is not None and exchange.response is None:
-            exchange.session = None
-            session.poll_lost(exchange)
-            session.post_lost(exchange)
-            session.deliver()
 
     def pause_writing(self, now: float) -> None:
         """The peer takes nothing at the moment."""
@@ -280,7 +226,7 @@ class Connection(Timed, Carrier):
         elif reader is not None and (reader.started or reader.in_body):
             self._count_limit("body_time" if reader.in_body else "header_time")
             if self._exchanges:
-                self._exchange_lost(self._exchanges[-1])
+                self._exchanges[-1].lost()
                 self._exchanges.clear()
             self._output.append(encode_response(Response(408, [], b""), None, close=True))
             self._close()
@@ -323,24 +269,21 @@ class Connection(Timed, Carrier):
 
     def _begin(self, request: Request, reader: HttpReader, now: float) -> None:
         self.deadline = NEVER
-        exchange = Exchange(self, request, not reader.keep_alive)
+        site = self._site
+        first = site.respond_first(request)
+        engine = site.engine_for(request) if first is None else None
+        exchange = Exchange(self, request, engine, not reader.keep_alive)
         assert self._exchanges is not None
         self._exchanges.append(exchange)
-        self._body = []
-        first = self._site.respond_first(request)
         if first is not None:
-            self._respond(exchange, first)
-            return
-        engine = self._site.engine_for(request)
-        exchange.engine = engine
-        if engine is None:
-            if request.upgrade and not self._decline_upgrade(request, reader, now):
-                return
-            self._respond(exchange, self._site.respond(request))
-            return
-        if request.upgrade and WEBSOCKET not in engine.options.transports:
-            reader.resume()
-        self._carry_out(exchange, engine, engine.admit(request), now)
+            exchange.answer(first)
+        elif engine is None:
+            if not request.upgrade or self._decline_upgrade(request, reader, now):
+                exchange.answer(site.respond(request))
+        else:
+            if request.upgrade and not is_websocket(engine, request):
+                reader.resume()
+            self._carry_out(exchange, engine, engine.admit(request), now)
 
     def _decline_upgrade(self, request: Request, reader: HttpReader, now: float) -> bool:
         """An upgrade for nobody: a WebSocket is left to time out, anything else is read as a plain request."""
@@ -355,38 +298,26 @@ class Connection(Timed, Carrier):
 
     def _carry_out(self, exchange: Exchange, engine: Engine, verdict: Verdict, now: float) -> None:
         """Do what the engine said."""
-        request = exchange.request
-        if isinstance(verdict, Poll):
-            exchange.session = verdict.session
-            exchange.headers = verdict.headers
-            if not verdict.session.receive_poll(exchange):
-                exchange.session = None
-                self._respond(exchange, Response(400, [*verdict.headers], b""))
-            verdict.session.deliver()
-        elif isinstance(verdict, Post):
-            self._begin_post(exchange, engine, verdict)
-        elif isinstance(verdict, Pending):
+        if isinstance(verdict, Pending):
             self._pending = exchange
             self._pause(True)
             if self._driver is not None:
                 self._driver.wait_for(verdict)
+        elif not is_websocket(engine, exchange.request):
+            exchange.begin(engine, verdict, now)
+            reader = self._reader
+            if reader is not None and exchange.reads_body and reader.expects_continue:
+                self._output.append(CONTINUE)
+            self._stop_reading(exchange)
         elif isinstance(verdict, Open):
-            if request.upgrade and WEBSOCKET in engine.options.transports:
-                self._open_websocket(exchange, engine, verdict, now)
-            else:
-                self._open_polling(exchange, engine, verdict, now)
+            self._open_websocket(exchange, engine, verdict, now)
         elif isinstance(verdict, Upgrade):
             self._upgrade(exchange, engine, verdict, now)
-        elif isinstance(verdict, Refused):
-            if request.upgrade and WEBSOCKET in engine.options.transports:
-                exchange.close = True
-                self._respond(exchange, verdict.upgrade_response())
-            else:
-                self._respond(exchange, verdict.response())
-        elif isinstance(verdict, Answer):
-            if request.upgrade and WEBSOCKET in engine.options.transports:
-                exchange.close = True
-            self._respond(exchange, verdict.response)
+        else:
+            answer = upgrade_answer(verdict)
+            assert answer is not None
+            exchange.close = True
+            exchange.answer(answer)
 
     def resume(self, pending: Pending, result: Any, error: Exception | None, now: float) -> None:
         """The application has answered: go on with the request that waited for it."""
@@ -399,135 +330,60 @@ class Connection(Timed, Carrier):
         self._handle_requests(now)
         self.wake()
 
-    def _open_polling(self, exchange: Exchange, engine: Engine, verdict: Open, now: float) -> None:
-        session = engine.open(verdict, exchange.request, now)
-        headers = [*verdict.headers]
-        cookie = engine.options.cookie
-        if cookie is not None:
-            headers.append(("Set-Cookie", cookie.header(session.id)))
-        exchange.session = session
-        exchange.headers = headers
-        session.receive_poll(exchange)
-        self._take_payload(exchange, session)  # before the application can add anything to the handshake
-        engine.started(session)
-
-    def _begin_post(self, exchange: Exchange, engine: Engine, verdict: Post) -> None:
-        session = verdict.session
-        exchange.headers = verdict.headers
-        if not session.receive_post(exchange):
-            exchange.close = True
-            self._respond(exchange, Response(400, [*verdict.headers], b""))
-            session.deliver()
-            return
-        exchange.session = session
-        length = exchange.request.headers.get("content-length", "0")
-        if int(length) > engine.options.max_http_buffer_size:
-            self._too_large(exchange)
-        elif self._reader is not None and self._reader.expects_continue:
-            self._output.append(CONTINUE)
-
     def _receive_body(self, chunk: bytes) -> None:
         assert self._exchanges is not None
         exchange = self._exchanges[-1]
-        exchange.size += len(chunk)
-        engine = exchange.engine
-        bound = engine.options.max_http_buffer_size if engine is not None else 1_000_000
-        if exchange.size > bound:
-            self._too_large(exchange)
-        elif exchange.session is not None and self._body is not None and exchange.response is None:
-            self._body.append(chunk)
+        exchange.receive_body(chunk)
+        self._stop_reading(exchange)
 
-    def _too_large(self, exchange: Exchange) -> None:
-        """Answer 413 without reading on. The session is not closed by that, as in the official server."""
-        self._count_limit("max_http_buffer_size")
-        if exchange.session is not None:
-            exchange.session.post_refused()
-            exchange.session = None
-        exchange.close = True
-        if exchange.response is None:
-            self._respond(exchange, Response(413, [*exchange.headers], b""))
-        self._reader = None
+    def _stop_reading(self, exchange: Exchange) -> None:
+        if not exchange.read_on:
+            self._reader = None
 
     def _end(self, now: float) -> None:
         """A request is complete."""
         assert self._exchanges is not None
-        if not self._exchanges:
-            return
-        exchange = self._exchanges[-1]
-        session, engine = exchange.session, exchange.engine
-        body, self._body = self._body, None
-        self.deadline = NEVER
-        if session is None or engine is None or exchange.request.method != "POST" or body is None:
-            return
-        exchange.request.body = body[0] if len(body) == 1 else b"".join(body)
-        acceptable = session.receive_payload(exchange.request, now)
-        exchange.ready = True
-        session.deliver()
-        exchange.session = None
-        if acceptable:
-            headers = engine.response_headers(exchange.request, exchange.headers)
-            self._respond(exchange, Response(200, [("Content-Type", "text/html"), NO_STORE, *headers], b"ok"))
-        else:
-            self._respond(exchange, Response(400, [*exchange.headers], b""))
+        if self._exchanges:
+            self.deadline = NEVER
+            self._exchanges[-1].end(now)
 
     def _bad_request(self, event: BadRequest) -> None:
         assert self._exchanges is not None
-        unfinished = self._exchanges[-1] if self._exchanges and self._body is not None else None
-        if unfinished is not None and unfinished.response is None:
-            self._exchange_lost(unfinished)
-            self._exchanges.pop()
-        exchange = Exchange(self, Request(method="GET", target="/"), True)
+        if self._exchanges and not self._exchanges[-1].complete and not self._exchanges[-1].answered:
+            self._exchanges.pop().lost()
+        exchange = Exchange(self, Request(method="GET", target="/"), None, True)
         self._exchanges.append(exchange)
-        self._respond(exchange, Response(event.status, [], b""))
+        exchange.answer(Response(event.status, [], b""))
         self._reader = None
 
-    def _respond(self, exchange: Exchange, response: Response) -> None:
-        exchange.response = encode_response(
-            response, exchange.request, close=exchange.close, date=self._site.date(self._now)
-        )
+    def exchange_ready(self, exchange: Exchange) -> None:
         self.wake()
+
+    def exchange_cut(self, exchange: Exchange) -> None:
+        self.abort()
 
     def _answer(self, exchanges: deque[Exchange]) -> None:
         """Move the answers that are ready to the output, in the order of their requests."""
         for exchange in list(exchanges):
-            session = exchange.session
-            if exchange.ready and exchange.response is None and session is not None:
-                self._take_payload(exchange, session)
-        while exchanges and exchanges[0].response is not None:
-            exchange = exchanges.popleft()
-            assert exchange.response is not None
-            self._output.append(exchange.response)
+            exchange.take_response()
+        while exchanges:
+            exchange = exchanges[0]
+            response = exchange.take_response()
+            if response is None:
+                return
+            exchanges.popleft()
+            self._output.append(
+                encode_response(
+                    response, exchange.request, close=exchange.close, date=self._site.date(self._now)
+                )
+            )
             if exchange.close:
                 exchanges.clear()
                 self._close()
                 return
-        if not exchanges:
-            self._await_request(self._now)
-            if self.paused and self._pending is None and self._reader is not None:
-                self._handle_requests(self._now)
-
-    def _take_payload(self, exchange: Exchange, session: Session) -> None:
-        engine = exchange.engine
-        assert engine is not None
-        request = exchange.request
-        exchange.session = None
-        payload = session.take_payload()
-        body = payload.body
-        index = request.params.get("j")
-        if index is not None:
-            body = jsonp_response(index, body)
-        headers = [("Content-Type", payload.content_type), NO_STORE]
-        threshold = engine.options.http_compression
-        if threshold is not None and payload.compress and len(body) >= threshold:
-            body, coding = compress_body(body, request.headers.get("accept-encoding", ""), threshold)
-            if coding:
-                headers.append(("Content-Encoding", coding))
-        agent = request.headers.get("user-agent", "")
-        if ";MSIE" in agent or "Trident/" in agent:
-            headers.append(("X-XSS-Protection", "0"))
-        headers.extend(engine.response_headers(request, exchange.headers))
-        self._respond(exchange, Response(200, headers, body))
-        session.deliver()
+        self._await_request(self._now)
+        if self.paused and self._pending is None and self._reader is not None:
+            self._handle_requests(self._now)
 
     # WebSocket
 
@@ -539,14 +395,13 @@ class Connection(Timed, Carrier):
         if isinstance(outcome, Rejected):
             exchange.close = True
             response_headers = [("Content-Type", "text/html"), *outcome.headers]
-            self._respond(exchange, Response(outcome.status, response_headers, outcome.reason.encode()))
+            exchange.answer(Response(outcome.status, response_headers, outcome.reason.encode()))
             return False
         assert self._exchanges is not None
         self._output.append(outcome.response)
         self._websocket = WebSocket(options.max_http_buffer_size, options.limits, outcome.extensions)
         self._websocket.blocked = self.blocked
         self._exchanges = None
-        self._body = None
         self.deadline = NEVER
         return True
 
