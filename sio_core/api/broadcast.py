@@ -214,7 +214,9 @@ class BroadcastOperator:
             answers.deadline = float("inf")
             forget()
 
-    call = emit_with_ack
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """The same as :meth:`emit_with_ack`."""
+        return await self.emit_with_ack(event, *args, timeout=timeout)
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """Return the chosen sockets, of every node."""
@@ -277,7 +279,9 @@ class RemoteSocket:
             raise AckTimeout((), 1)
         return answers[0]
 
-    call = emit_with_ack
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
+        """The same as :meth:`emit_with_ack`."""
+        return await self.emit_with_ack(event, *args, timeout=timeout)
 
     def join(self, *rooms: str) -> Awaitable[None]:
         """Put this socket into rooms."""

@@ -43,7 +43,22 @@ class Driver(Protocol):
         """Bytes handed over that the peer has not taken."""
 
 
-class Connection(Timed, Carrier):
+class ConnectionTimer(Timed):
+    """The deadline of a connection."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection: Connection | None = connection
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        if self.connection is not None:
+            self.connection.handle_deadline(now)
+
+
+class Connection(Carrier):
     """See the module's docstring.
 
     :ivar closing: the shell closes the connection once everything was written.
@@ -66,6 +81,7 @@ class Connection(Timed, Carrier):
         "_reader",
         "_session",
         "_site",
+        "_timer",
         "_unsent",
         "_websocket",
         "aborting",
@@ -78,8 +94,8 @@ class Connection(Timed, Carrier):
     def __init__(
         self, site: Site, driver: Driver, now: float, *, address: str, port: int, secure: bool
     ) -> None:
-        super().__init__()
         self._site = site
+        self._timer = ConnectionTimer(self)
         self._driver: Driver | None = driver
         self._reader: HttpReader | None = HttpReader(site.limits, secure=secure, address=address, port=port)
         self._exchanges: deque[Exchange] | None = deque()
@@ -136,7 +152,7 @@ class Connection(Timed, Carrier):
     def connection_lost(self, now: float) -> None:
         """The connection is gone: whatever it carried has lost it."""
         self._now = now
-        self.deadline = NEVER
+        self._timer.deadline = NEVER
         session, websocket = self._session, self._websocket
         if websocket is not None and session is not None:
             self._session = None
@@ -166,7 +182,7 @@ class Connection(Timed, Carrier):
             self._websocket.blocked = False
         if self._session is not None:
             self._session.blocked = False
-        self.deadline = NEVER
+        self._timer.deadline = NEVER
         self._await_request(now)
         self.wake()
 
@@ -200,9 +216,10 @@ class Connection(Timed, Carrier):
     def detach(self) -> None:
         """The shell is done with this connection."""
         self._driver = None
+        self._timer.connection = None
 
     def handle_deadline(self, now: float) -> None:
-        self.deadline = NEVER
+        """Something took too long: end it."""
         if self.blocked:
             unsent = self._driver.unsent() if self._driver is not None else 0
             if unsent < self._unsent:
@@ -268,7 +285,7 @@ class Connection(Timed, Carrier):
                 self._set_deadline(now + self._site.limits.header_time)
 
     def _begin(self, request: Request, reader: HttpReader, now: float) -> None:
-        self.deadline = NEVER
+        self._timer.deadline = NEVER
         site = self._site
         first = site.respond_first(request)
         engine = site.engine_for(request) if first is None else None
@@ -344,7 +361,7 @@ class Connection(Timed, Carrier):
         """A request is complete."""
         assert self._exchanges is not None
         if self._exchanges:
-            self.deadline = NEVER
+            self._timer.deadline = NEVER
             self._exchanges[-1].end(now)
 
     def _bad_request(self, event: BadRequest) -> None:
@@ -402,7 +419,7 @@ class Connection(Timed, Carrier):
         self._websocket = WebSocket(options.max_http_buffer_size, options.limits, outcome.extensions)
         self._websocket.blocked = self.blocked
         self._exchanges = None
-        self.deadline = NEVER
+        self._timer.deadline = NEVER
         return True
 
     def _read_on(self, now: float) -> None:
@@ -513,10 +530,10 @@ class Connection(Timed, Carrier):
             self._lost_with(closed.error or None)
             self._close()
         elif websocket.fragment_open:
-            if self.deadline == NEVER:
+            if self._timer.deadline == NEVER:
                 self._set_deadline(now + self._site.limits.fragment_time)
         elif not self._close_requested and not self.blocked:
-            self.deadline = NEVER
+            self._timer.deadline = NEVER
         self.wake()
 
     def _lost_with(self, error: str | None) -> None:
@@ -533,8 +550,8 @@ class Connection(Timed, Carrier):
             self._set_deadline(now + self._site.limits.keep_alive_time)
 
     def _set_deadline(self, at: float) -> None:
-        self.deadline = at
-        self._site.deadlines.schedule(self)
+        self._timer.deadline = at
+        self._site.deadlines.schedule(self._timer)
 
     def _pause(self, paused: bool) -> None:
         if paused != self.paused:
@@ -545,7 +562,7 @@ class Connection(Timed, Carrier):
     def _close(self) -> None:
         self.closing = True
         self.changed = True
-        self.deadline = NEVER
+        self._timer.deadline = NEVER
 
     def _count_limit(self, name: str) -> None:
         for _, engine in self._site.engines[:1]:
