@@ -34,7 +34,7 @@ from sio_core.errors import (
     UnexpectedPacket,
 )
 from sio_core.limits import Limits
-from sio_core.server import EngineServer, Server
+from sio_core.server import EngineServer, Recovery, Server
 from sio_core.socketio.msgpack import MsgpackParser
 from sio_core.socketio.packet import Packet
 from sio_core.socketio.parser import Decoder, JsonParser, Parser
@@ -68,6 +68,7 @@ __all__ = [
     "Parser",
     "PayloadTooLarge",
     "ProtocolError",
+    "Recovery",
     "RemoteProtocolError",
     "RemoteSocket",
     "Request",

@@ -148,6 +148,12 @@ class Limits:
     recovery_private_packets: int = 1_000
     """Packets kept of those sent to one session alone."""
 
+    recovery_private_bytes: int = 33_554_432
+    """Bytes kept of packets sent to one session each, of all sessions of one namespace."""
+
+    recovery_departures: int = 1_000
+    """Rooms left, kept of one session: what it was sent before may have to be sent again."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

@@ -110,6 +110,8 @@ class Server(Service, Generic[Data]):
     :param parser: ``"json"``, ``"msgpack"``, or a :class:`Parser`; the clients must use the same.
     :param adapter: makes the adapter of each namespace; by default rooms are kept in memory.
     :param connect_timeout: seconds a client may take to join its first namespace.
+    :param connection_state_recovery: whether a client that lost its connection may come back for its id, rooms, data
+        and the events it missed; ``True``, or :class:`Recovery` with options.
     :param serve_client: whether the browser client is served.
     :param data_factory: makes what ``socket.data`` starts as.
     :param health_path: answers 200, or 503 while the server drains.
@@ -124,6 +126,7 @@ class Server(Service, Generic[Data]):
         parser: str | Parser = "json",
         adapter: AdapterFactory | None = None,
         connect_timeout: float = 45.0,
+        connection_state_recovery: bool | Recovery | None = None,
         serve_client: bool = True,
         cleanup_empty_child_namespaces: bool = False,
         data_factory: Callable[[], Data] = dict,  # type: ignore[assignment]
@@ -134,13 +137,15 @@ class Server(Service, Generic[Data]):
         engine_options = make_engine_options(options, path="/socket.io/")
         if not connect_timeout > 0:
             raise ValueError(f"connect_timeout must be a positive number of seconds, not {connect_timeout!r}")
+        recovery = make_recovery(connection_state_recovery)
         self._hub = Hub(
             engine_options,
             parser=make_parser(parser, engine_options.limits),
             adapter=adapter,
             connect_timeout=connect_timeout,
             cleanup_empty_child_namespaces=cleanup_empty_child_namespaces,
-            skip_middlewares=False,
+            recovery_window=recovery.max_disconnection_duration if recovery is not None else None,
+            skip_middlewares=recovery is not None and recovery.skip_middlewares,
             data_factory=data_factory,
         )
         self.engine = self._hub.engine
@@ -288,7 +293,9 @@ class Server(Service, Generic[Data]):
         """See :meth:`Namespace.emit_with_ack`."""
         return await self.sockets.emit_with_ack(event, *args, timeout=timeout)
 
-    call = emit_with_ack
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """The same as :meth:`emit_with_ack`."""
+        return await self.emit_with_ack(event, *args, timeout=timeout)
 
     def to(self, *rooms: str) -> BroadcastOperator:
         """See :meth:`Namespace.to`."""
@@ -432,6 +439,18 @@ class EngineServer(Service):
     def _now(self) -> float:
         runtime = self._sessions.runtime
         return runtime.now() if runtime is not None else 0.0
+
+
+def make_recovery(option: bool | Recovery | None) -> Recovery | None:
+    """Return what an option says of recovery.
+
+    :raises ValueError: if it is something else.
+    """
+    if isinstance(option, Recovery):
+        return option
+    if option is None or isinstance(option, bool):
+        return Recovery() if option else None
+    raise ValueError(f"connection_state_recovery must be True, False or a Recovery, not {option!r}")
 
 
 def make_parser(parser: str | Parser, limits: Limits) -> Parser:

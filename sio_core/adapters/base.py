@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
+from sio_core.engineio.deadlines import Deadlines
+from sio_core.engineio.packet import Encoded
 from sio_core.errors import AdapterError
+from sio_core.limits import Limits
 from sio_core.socketio.rooms import Rooms
 
-__all__ = ["Adapter", "AdapterFactory", "BroadcastOptions", "LocalSockets", "SavedSession", "SocketDetails"]
+__all__ = [
+    "Adapter",
+    "AdapterFactory",
+    "BroadcastOptions",
+    "LocalSockets",
+    "RecoverySettings",
+    "SavedSession",
+    "SocketDetails",
+]
 
 NOBODY: Final[frozenset[str]] = frozenset()
 
@@ -61,19 +72,68 @@ class SocketDetails:
 
 @dataclass(slots=True)
 class SavedSession:
-    """What recovery gives back to a client: its socket id, rooms, data, and the packets it missed."""
+    """What recovery gives back to a client: its socket id, rooms and data.
+
+    :ivar confirmed: what was sent before this moment has arrived; on the clock of :class:`RecoverySettings`.
+    """
 
     id: str
     pid: str
     rooms: list[str]
     data: Any
-    missed: list[list[Any]] = field(default_factory=list)
+    confirmed: float = 0.0
+
+
+class RecoverySettings:
+    """What an adapter that recovers sessions needs of its server.
+
+    :ivar window: seconds a lost client may be away.
+    :ivar grace: seconds that may pass before a lost connection is noticed.
+    :ivar clock: the event loop's monotonic clock.
+    :ivar count_limit: counts a bound that was hit, by its name.
+    """
+
+    __slots__ = ("clock", "count_limit", "deadlines", "grace", "limits", "window")
+
+    def __init__(
+        self,
+        window: float,
+        grace: float,
+        limits: Limits,
+        clock: Callable[[], float],
+        deadlines: Deadlines,
+        count_limit: Callable[[str], None],
+    ) -> None:
+        self.window = window
+        self.grace = grace
+        self.limits = limits
+        self.clock = clock
+        self.deadlines = deadlines
+        self.count_limit = count_limit
 
 
 class LocalSockets(ABC):
     """The sockets of one namespace in this process, as an adapter sees them."""
 
     __slots__ = ()
+
+    @property
+    def recovery(self) -> RecoverySettings | None:
+        """How sessions are to be recovered; ``None`` if they are not."""
+        return None
+
+    @abstractmethod
+    def encode(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> list[Encoded]:
+        """Encode an event, with an offset behind its arguments if it has one. ``data`` stays as it is."""
+
+    @abstractmethod
+    def deliver_encoded(
+        self, ids: Iterable[str], packets: list[Encoded], data: list[Any], options: BroadcastOptions
+    ) -> None:
+        """Send an event that is encoded already. ``ids`` as for :meth:`deliver`."""
+
+    def sessions_gone(self) -> None:  # noqa: B027
+        """The last lost session is gone: an empty namespace is of no use any more."""
 
     @abstractmethod
     def deliver(self, ids: Iterable[str], data: list[Any], options: BroadcastOptions) -> None:
@@ -180,19 +240,41 @@ class Adapter(ABC):
 
     @property
     def recovers(self) -> bool:
-        """Whether sessions are kept, so that direct events too must go through :meth:`send`."""
+        """Whether sessions are kept. Without it, the rest here is never called."""
         return False
 
-    def send(self, member: str, data: list[Any]) -> str | None:
-        """An event goes to one local socket alone: log it; return its offset."""
-        return None
+    @property
+    def keeps_sessions(self) -> bool:
+        """Whether a lost session waits for its client here."""
+        return False
+
+    def send(self, member: str, data: list[Any], compress: bool) -> Awaitable[None] | None:
+        """Send the event ``[name, *args]``, with an offset, to one connected local socket. As :meth:`broadcast`."""
+        raise AdapterError("this adapter does not recover sessions")
+
+    def begin_session(self, member: str, session: SavedSession | None) -> list[list[Encoded]] | None:
+        """A socket is let in: keep from now on what it may miss.
+
+        :param session: what :meth:`restore_session` gave, if it is the continuation of another.
+        :returns: the events to be sent again, in their order, with their old offsets; ``None`` if they cannot be had
+            any more, and the client must start again.
+        """
+        return []
 
     def save_session(self, session: SavedSession) -> None:  # noqa: B027
-        """Keep what a client that lost its connection may claim back."""
+        """Keep what a client that lost its connection may claim back. Followed by :meth:`remove_all`."""
 
     def restore_session(self, pid: str, offset: str) -> SavedSession | Awaitable[SavedSession | None] | None:
-        """Give a client back what it claims, with the packets it missed; ``None`` if that is not all here."""
+        """Find what a client claims; ``None`` if it cannot get back all of it.
+
+        It is claimed, not consumed: :meth:`begin_session` or :meth:`release_session` follows.
+
+        :param offset: the last offset the client has seen; empty if none since it got its session.
+        """
         return None
+
+    def release_session(self, session: SavedSession) -> None:  # noqa: B027
+        """The client was not let in, for now: it may claim the session again."""
 
 
 AdapterFactory = Callable[[str, LocalSockets], Adapter]

@@ -1,13 +1,33 @@
-"""The adapter of a server that is alone: rooms in this process's memory."""
+"""The adapters of a server that is alone: rooms in this process's memory, with or without recovery."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
-from sio_core.adapters.base import Adapter, BroadcastOptions, SocketDetails
+from sio_core.adapters.base import (
+    Adapter,
+    BroadcastOptions,
+    LocalSockets,
+    RecoverySettings,
+    SavedSession,
+    SocketDetails,
+)
+from sio_core.engineio.deadlines import NEVER, Timed
+from sio_core.engineio.packet import Encoded
+from sio_core.ids import make_id
+from sio_core.socketio.recovery import RecoveryLog
 
-__all__ = ["MemoryAdapter"]
+__all__ = ["MemoryAdapter", "RecoveringMemoryAdapter"]
+
+EPOCH_LENGTH: Final = 8
+"""Characters, 48 random bits: enough to tell the lives of a server apart. It is no secret."""
+
+TO_ONE: Final = BroadcastOptions()
+TO_ONE_PLAIN: Final = BroadcastOptions(compress=False)
+
+logger = logging.getLogger(__name__)
 
 
 class MemoryAdapter(Adapter):
@@ -32,11 +52,140 @@ class MemoryAdapter(Adapter):
 
     def add_sockets(self, options: BroadcastOptions, rooms: list[str]) -> None:
         for member in list(self.select(options)):
-            self.rooms.join(member, rooms)
+            self.add_all(member, rooms)
 
     def remove_sockets(self, options: BroadcastOptions, rooms: list[str]) -> None:
         for member in list(self.select(options)):
-            self.rooms.leave(member, rooms)
+            self.remove(member, rooms)
 
     def disconnect_sockets(self, options: BroadcastOptions, close: bool) -> None:
         self.local.disconnect(list(self.select(options)), close)
+
+
+class Pruner(Timed):
+    """Lets what is too old go, also where nothing happens any more."""
+
+    __slots__ = ("_adapter", "_deadlines")
+
+    def __init__(self, adapter: RecoveringMemoryAdapter, settings: RecoverySettings) -> None:
+        super().__init__()
+        self._adapter = adapter
+        self._deadlines = settings.deadlines
+
+    def schedule(self, at: float) -> None:
+        """Look at the adapter by then."""
+        self.deadline = at
+        self._deadlines.schedule(self)
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        self._adapter.prune(now)
+
+
+class RecoveringMemoryAdapter(MemoryAdapter):
+    """Keeps what lost clients may come back for. See :mod:`sio_core.socketio.recovery`."""
+
+    __slots__ = ("_clock", "_log", "_pruner", "_window")
+
+    def __init__(self, name: str, local: LocalSockets, settings: RecoverySettings) -> None:
+        super().__init__(name, local)
+        self._clock = settings.clock
+        self._window = settings.window
+        self._pruner = Pruner(self, settings)
+        self._log: RecoveryLog[list[Encoded]] = RecoveryLog(
+            make_id()[:EPOCH_LENGTH], settings.window, settings.grace, settings.limits, settings.count_limit
+        )
+
+    @property
+    def recovers(self) -> bool:
+        return True
+
+    @property
+    def keeps_sessions(self) -> bool:
+        return bool(self._log.sessions)
+
+    def broadcast(self, data: list[Any], options: BroadcastOptions) -> None:
+        if options.volatile:
+            self.local.deliver(self.select(options), data, options)
+            return
+        log, local = self._log, self.local
+        packets = local.encode(data, options, log.next_offset())
+        self.rooms.position = log.position
+        log.add(packets, size_of(packets), options.rooms, options.except_, self._now())
+        local.deliver_encoded(self.select(options), packets, data, options)
+
+    def send(self, member: str, data: list[Any], compress: bool) -> None:
+        log, local = self._log, self.local
+        options = TO_ONE if compress else TO_ONE_PLAIN
+        packets = local.encode(data, options, log.next_offset())
+        self.rooms.position = log.position
+        log.add_private(member, packets, size_of(packets), self._now())
+        local.deliver_encoded((member,), packets, data, options)
+
+    def _now(self) -> float:
+        """The time; what is kept from now on must be looked at again."""
+        now = self._clock()
+        if self._pruner.deadline == NEVER:
+            self._pruner.schedule(now + self._window)
+        return now
+
+    def prune(self, now: float) -> None:
+        """Let go what is too old, and come again if anything is left."""
+        if self._log.prune(now):
+            self._pruner.schedule(now + self._window)
+        if not self.keeps_sessions:
+            self.local.sessions_gone()
+
+    def remove(self, member: str, rooms: Iterable[str]) -> None:
+        own = self.rooms.members.get(member)
+        if own is None:
+            return
+        rooms = list(rooms)
+        now = self._clock()
+        for room in rooms:
+            if room in own:
+                self._log.leave(member, room, own[room], now)
+        self.rooms.leave(member, rooms)
+
+    def remove_all(self, member: str) -> None:
+        self._log.end(member)
+        self.rooms.leave_all(member)
+
+    def begin_session(self, member: str, session: SavedSession | None) -> list[list[Encoded]] | None:
+        log, now = self._log, self._clock()
+        lost = None if session is None else log.sessions.get(session.pid)
+        if lost is None:
+            if session is not None:
+                return None
+            log.begin(member, now)
+            return []
+        own = self.rooms.members.setdefault(member, {})
+        for room, joined in lost.rooms.items():
+            if room in own:  # a middleware may have taken it out
+                own[room] = joined
+        missed = log.resume(lost, own, now)
+        if isinstance(missed, str):
+            self._refuse(missed)
+            return None
+        return missed
+
+    def save_session(self, session: SavedSession) -> None:
+        rooms = self.rooms.members.get(session.id, {})
+        self._log.save(session.id, session.pid, rooms, session.data, session.confirmed, self._now())
+
+    def restore_session(self, pid: str, offset: str) -> SavedSession | None:
+        found = self._log.find(pid, offset, self._clock())
+        if isinstance(found, str):
+            self._refuse(found)
+            return None
+        return SavedSession(found.id, pid, list(found.rooms), found.data)
+
+    def _refuse(self, reason: str) -> None:
+        logger.info("a session of namespace %r is not recovered: %s", self.name, reason)
+
+
+def size_of(packets: list[Encoded]) -> int:
+    """Return how many bytes an event has."""
+    if len(packets) == 1:
+        return len(packets[0].data)
+    return sum([len(packet.data) for packet in packets])

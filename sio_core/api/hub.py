@@ -13,8 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, Final
 
-from sio_core.adapters.base import Adapter, AdapterFactory, LocalSockets, SavedSession
-from sio_core.adapters.memory import MemoryAdapter
+from sio_core.adapters.base import Adapter, AdapterFactory, LocalSockets, RecoverySettings, SavedSession
+from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
 from sio_core.api.broadcast import DONE
 from sio_core.api.handlers import Handler
 from sio_core.api.namespace import Namespace, ParentNamespace, make_socket_id
@@ -84,6 +84,7 @@ class Hub(Application):
     """The inner half of a server: everything but the serving.
 
     :ivar namespaces: by their name.
+    :ivar recovery: how lost sessions are recovered; ``None`` if they are not.
     :ivar thread: the thread the server belongs to; 0 before it runs.
     """
 
@@ -103,6 +104,7 @@ class Hub(Application):
         "limits",
         "main",
         "namespaces",
+        "recovery",
         "thread",
     )
 
@@ -114,6 +116,7 @@ class Hub(Application):
         adapter: AdapterFactory | None,
         connect_timeout: float,
         cleanup_empty_child_namespaces: bool,
+        recovery_window: float | None,
         skip_middlewares: bool,
         data_factory: Callable[[], Any],
     ) -> None:
@@ -122,6 +125,12 @@ class Hub(Application):
         self.engine = Engine(engine_options, self, self.deadlines, self._now)
         self.cleanup_empty_child_namespaces = cleanup_empty_child_namespaces
         self.namespaces: dict[str, Namespace] = {}
+        self.recovery: RecoverySettings | None = None
+        if recovery_window is not None:
+            grace = engine_options.ping_interval + 2 * engine_options.ping_timeout
+            self.recovery = RecoverySettings(
+                recovery_window, grace, self.limits, self._now, self.deadlines, self.count_limit
+            )
         self.thread = 0
         self._adapter_factory = adapter
         self._connect_timeout = connect_timeout
@@ -356,11 +365,11 @@ class Hub(Application):
 
     def make_adapter(self, name: str, local: LocalSockets) -> Adapter:
         """Make the adapter of a namespace."""
-        return (
-            MemoryAdapter(name, local)
-            if self._adapter_factory is None
-            else self._adapter_factory(name, local)
-        )
+        if self._adapter_factory is not None:
+            return self._adapter_factory(name, local)
+        if self.recovery is not None:
+            return RecoveringMemoryAdapter(name, local, self.recovery)
+        return MemoryAdapter(name, local)
 
     def _find_namespace(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, Namespace | None]:
         namespace = self.namespaces.get(name)
@@ -403,13 +412,8 @@ class Hub(Application):
             self.send_packet(session, Packet(CONNECT_ERROR, name, {"message": "Invalid namespace"}))
             return
         saved: SavedSession | None = None
-        pid, offset = auth.get("pid"), auth.get("offset")
-        if namespace.adapter.recovers and isinstance(pid, str) and isinstance(offset, str):
-            try:
-                restored: Any = namespace.adapter.restore_session(pid, offset)
-                saved = (yield restored) if inspect.isawaitable(restored) else restored
-            except Exception as error:
-                self.report(error, "the recovery of a session", None)
+        if self.recovery is not None and "pid" in auth:
+            saved = yield from self._restore(namespace, auth)
         socket = self._make_socket(namespace, client, auth, saved)
         if saved is None or not self._skip_middlewares:
             for middleware in list(namespace.middlewares):
@@ -418,24 +422,43 @@ class Hub(Application):
                     if inspect.isawaitable(outcome):
                         yield outcome
                 except ConnectError as error:
-                    self._refuse(socket, {"message": error.message}, error.data)
+                    self._refuse(socket, {"message": error.message}, error.data, saved)
                     return
                 except Exception as error:
                     self.report(error, f"a middleware of {name!r}", socket)
-                    self._refuse(socket, {"message": "internal error"}, None)
+                    self._refuse(socket, {"message": "internal error"}, None, saved)
                     return
         client.connecting.discard(name)
-        if session.state is not OPEN:
-            socket.discard()
+        if session.state is not OPEN or socket.closed:
+            self._abandon(socket, saved)
             return
         self._accept(socket, client, saved)
+
+    def _restore(
+        self, namespace: Namespace, auth: dict[str, Any]
+    ) -> Generator[Awaitable[Any], Any, SavedSession | None]:
+        """Find the session that a client claims. Whoever still holds it has lost it."""
+        pid, offset = auth["pid"], auth.get("offset", "")
+        if not namespace.adapter.recovers or not isinstance(pid, str) or not isinstance(offset, str):
+            return None
+        try:
+            while (old := namespace.by_pid.get(pid)) is not None:
+                ended = old.supersede()
+                if ended is not None:
+                    yield ended
+            restored: Any = namespace.adapter.restore_session(pid, offset)
+            saved: SavedSession | None = (yield restored) if inspect.isawaitable(restored) else restored
+        except Exception as error:
+            self.report(error, "the recovery of a session", None)
+            return None
+        return saved
 
     def _make_socket(
         self, namespace: Namespace, client: ConnectedClient, auth: dict[str, Any], saved: SavedSession | None
     ) -> Socket[Any]:
         handshake = Handshake(client.conn.request, auth, client.issued)
         pid = None
-        if namespace.adapter.recovers:
+        if self.recovery is not None and namespace.adapter.recovers and client.conn.protocol != 3:
             pid = saved.pid if saved is not None else PrivateSessionId(make_id())
         if client.conn.protocol == 3:
             socket_id = client.conn.id if namespace.name == "/" else f"{namespace.name}#{client.conn.id}"
@@ -452,12 +475,24 @@ class Hub(Application):
         if saved is not None:
             socket.recovered = True
             namespace.adapter.add_all(socket.id, saved.rooms)
+            namespace.by_pid[saved.pid] = socket
         return socket
 
-    def _refuse(self, socket: Socket[Any], payload: dict[str, Any], data: Any) -> None:
+    def _abandon(self, socket: Socket[Any], saved: SavedSession | None) -> None:
+        """Forget a socket that was not let in. What it was to continue waits for another attempt."""
+        if socket.closed:  # another connection has taken over
+            socket.conn.close()
+            return
+        socket.discard()
+        if saved is not None:
+            socket.namespace.adapter.release_session(saved)
+
+    def _refuse(
+        self, socket: Socket[Any], payload: dict[str, Any], data: Any, saved: SavedSession | None
+    ) -> None:
         client, name = socket.client, socket.namespace.name
         client.connecting.discard(name)
-        socket.discard()
+        self._abandon(socket, saved)
         if client.conn.protocol == 3:
             self.send_packet(client.conn, Packet(CONNECT_ERROR, name, data if data else payload["message"]))
             return
@@ -467,12 +502,17 @@ class Hub(Application):
 
     def _accept(self, socket: Socket[Any], client: ConnectedClient, saved: SavedSession | None) -> None:
         session, namespace = client.conn, socket.namespace
+        missed = namespace.adapter.begin_session(socket.id, saved) if socket.pid is not None else []
+        if missed is None:  # lost while the middlewares ran, which have seen the old id: start again
+            self._abandon(socket, saved)
+            session.close()
+            return
         namespace.accept(socket)
         client.members[namespace.name] = socket
         client.connect_timeout.deadline = NEVER
         self.engine.join(session)
-        for data in saved.missed if saved is not None else ():
-            self.send_event(session, namespace.name, data, None, False, True)
+        for packets in missed:
+            session.send_packets(packets)
         payload: dict[str, Any] | None = None
         if session.protocol != 3:
             payload = {"sid": socket.id} if socket.pid is None else {"sid": socket.id, "pid": socket.pid}

@@ -7,11 +7,19 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from sio_core.adapters.base import Adapter, BroadcastOptions, LocalSockets, SavedSession, SocketDetails
+from sio_core.adapters.base import (
+    Adapter,
+    BroadcastOptions,
+    LocalSockets,
+    RecoverySettings,
+    SavedSession,
+    SocketDetails,
+)
 from sio_core.adapters.memory import MemoryAdapter
 from sio_core.api.broadcast import DONE, BroadcastOperator, RemoteSocket, check_event
 from sio_core.api.handlers import Handlers
 from sio_core.api.socket import Socket, remove_from
+from sio_core.engineio.packet import Encoded
 from sio_core.errors import AdapterError
 from sio_core.ids import SocketId
 
@@ -30,7 +38,7 @@ def event(name: str) -> Callable[[Function], Function]:
     """Mark a method of a :class:`Namespace` subclass as the listener of an event whose name is no identifier."""
 
     def mark(function: Function) -> Function:
-        function.__dict__["socketio_event"] = name
+        setattr(function, "socketio_event", name)  # noqa: B010 - a function takes any attribute; mypy knows none
         return function
 
     return mark
@@ -45,6 +53,7 @@ class Namespace(LocalSockets):
 
     :ivar name: the name, with its leading slash.
     :ivar sockets: the connected sockets by their id.
+    :ivar by_pid: those that can be recovered, and those being recovered, by their private id.
     :ivar adapter: the adapter, with the rooms.
     """
 
@@ -53,7 +62,7 @@ class Namespace(LocalSockets):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         table = dict(cls.listeners_of_class)
-        for attribute, value in cls.__dict__.items():
+        for attribute, value in vars(cls).items():
             marked = getattr(value, "socketio_event", None)
             if marked is not None:
                 table[attribute] = marked
@@ -64,6 +73,7 @@ class Namespace(LocalSockets):
     def __init__(self, name: str = "/") -> None:
         self.name = name if name.startswith("/") else "/" + name
         self.sockets: dict[str, Socket[Any]] = {}
+        self.by_pid: dict[str, Socket[Any]] = {}
         self.handlers = Handlers(leading=1)
         self.server_handlers = Handlers(leading=0)
         self.middlewares: list[Callable[..., Any]] = []
@@ -195,7 +205,9 @@ class Namespace(LocalSockets):
         """Send an event and collect every client's answer. See :meth:`BroadcastOperator.emit_with_ack`."""
         return await BroadcastOperator(self).emit_with_ack(event, *args, timeout=timeout)
 
-    call = emit_with_ack
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """The same as :meth:`emit_with_ack`."""
+        return await self.emit_with_ack(event, *args, timeout=timeout)
 
     def to(self, *rooms: str) -> BroadcastOperator:
         """Choose the members of rooms."""
@@ -304,6 +316,8 @@ class Namespace(LocalSockets):
     def accept(self, socket: Socket[Any]) -> None:
         """A socket has passed the middlewares: it can be reached from now on."""
         self.sockets[socket.id] = socket
+        if socket.pid is not None:
+            self.by_pid[socket.pid] = socket
         socket.connected = True
         self.adapter.add_all(socket.id, (socket.id,))
 
@@ -313,22 +327,40 @@ class Namespace(LocalSockets):
             self.sockets.pop(socket.id, None)
             self.adapter.remove_all(socket.id)
             self.watched.discard(socket.id)
+        if socket.pid is not None and self.by_pid.get(socket.pid) is socket:
+            del self.by_pid[socket.pid]
         socket.client.members.pop(self.name, None)
-        if self.parent is not None and not self.sockets:
-            self.parent.child_is_empty(self)
+        self.sessions_gone()
 
     def save(self, socket: Socket[Any]) -> None:
         """Keep what a socket that lost its connection may claim back."""
-        if socket.pid is not None and self.adapter.recovers:
-            self.adapter.save_session(SavedSession(socket.id, socket.pid, list(socket.rooms), socket.data))
+        if socket.pid is not None:
+            self.adapter.save_session(
+                SavedSession(socket.id, socket.pid, list(socket.rooms), socket.data, socket.conn.confirmed_at)
+            )
 
     # What the adapter asks for
 
+    @property
+    def recovery(self) -> RecoverySettings | None:
+        return self.hub.recovery
+
+    def sessions_gone(self) -> None:
+        if self.parent is not None and not self.sockets and not self.adapter.keeps_sessions:
+            self.parent.child_is_empty(self)
+
+    def encode(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> list[Encoded]:
+        return self.hub.encode_event(
+            self.name, data if offset is None else [*data, offset], None, options.compress
+        )
+
     def deliver(self, ids: Iterable[str], data: list[Any], options: BroadcastOptions) -> None:
-        packets = self.hub.encode_event(self.name, data, None, options.compress)
+        self.deliver_encoded(ids, self.encode(data, options, None), data, options)
+
+    def deliver_encoded(
+        self, ids: Iterable[str], packets: list[Encoded], data: list[Any], options: BroadcastOptions
+    ) -> None:
         sockets = self.sockets
-        if self.watched:
-            self._notify_watchers(ids, data)
         volatile = options.volatile
         if len(packets) == 1:
             packet = packets[0]
@@ -341,6 +373,8 @@ class Namespace(LocalSockets):
                 socket = sockets.get(member)
                 if socket is not None:
                     socket.conn.send_packets(packets, volatile)
+        if self.watched:  # what they send is sent after this event, and has a later offset
+            self._notify_watchers(ids, data)
 
     def deliver_with_ack(
         self, ids: Iterable[str], data: list[Any], options: BroadcastOptions, ack: Callable[[list[Any]], None]

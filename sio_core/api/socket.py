@@ -195,7 +195,9 @@ class SocketOperator:
         seconds = timeout if timeout is not None else self._timeout
         return await self._socket.send_with_ack([event, *args], self._volatile, self._compress, seconds)
 
-    call = emit_with_ack
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
+        """The same as :meth:`emit_with_ack`."""
+        return await self.emit_with_ack(event, *args, timeout=timeout)
 
 
 class Socket(Generic[Data]):
@@ -224,6 +226,7 @@ class Socket(Generic[Data]):
         "_running",
         "_scopes",
         "_session",
+        "_superseded",
         "client",
         "connected",
         "data",
@@ -262,6 +265,7 @@ class Socket(Generic[Data]):
         self._running = 0
         self._ordered: deque[tuple[Handler, list[Any], Answer | None, str]] | None = None
         self._scopes: set[anyio.CancelScope] | None = None
+        self._superseded: Waiter | None = None
 
     # What it is
 
@@ -385,7 +389,9 @@ class Socket(Generic[Data]):
         """
         return await self.send_with_ack([event, *args], False, True, timeout)
 
-    call = emit_with_ack
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
+        """The same as :meth:`emit_with_ack`."""
+        return await self.emit_with_ack(event, *args, timeout=timeout)
 
     @property
     def volatile(self) -> SocketOperator:
@@ -432,11 +438,10 @@ class Socket(Generic[Data]):
             return DONE
         if self._closed:
             return DONE
-        if not volatile and namespace.adapter.recovers:
-            offset = namespace.adapter.send(self.id, data)
-            if offset is not None:
-                data.append(offset)
-        self.write_event(data, None, volatile, compress)
+        if self.pid is not None and not volatile and self.connected:
+            namespace.adapter.send(self.id, data, compress)
+        else:
+            self.write_event(data, None, volatile, compress)
         drained = self._drained
         if drained is None:
             drained = self._drained = Drained(self)
@@ -588,6 +593,30 @@ class Socket(Generic[Data]):
             callback(None, SocketClosed("the socket has been disconnected"))
         for scope in list(self._scopes or ()):
             scope.cancel()
+        if self._superseded is not None:
+            self._superseded.set()
+
+    def supersede(self) -> Awaitable[None] | None:
+        """The client has come back by another connection before the loss of this one was noticed: it is over.
+
+        :returns: what ends when it is; ``None`` if it is now.
+        """
+        if not self.connected:  # it was being let in, and is given up for the one that came later
+            self.discard()
+            return None
+        self.close("transport close", {"message": "the client has come back by another connection"})
+        if not self.client.members:
+            self._session.close(discard=True)
+        if not self.connected:
+            return None
+        if self._superseded is None:
+            self._superseded = Waiter()
+        return self._superseded.wait()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over, or is to be as soon as what came before has been dealt with."""
+        return self._closed
 
     def discard(self) -> None:
         """Forget the socket: it leaves its rooms and its namespace."""

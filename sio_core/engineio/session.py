@@ -171,6 +171,7 @@ class Session(Timed):
     :ivar upgraded: whether it has moved from polling to WebSocket.
     :ivar joined: whether it has joined a namespace, and no longer counts as a stranger.
     :ivar blocked: whether the peer is too slow to take more now; set by the carrier.
+    :ivar confirmed_at: the moment of the last ping that was answered: what was sent before it has arrived.
     :ivar context: what the layer above keeps for this session.
     """
 
@@ -184,6 +185,7 @@ class Session(Timed):
         "_owner",
         "_ping_extended",
         "_ping_outstanding",
+        "_ping_sent_at",
         "_poll",
         "_post",
         "_probe",
@@ -191,6 +193,7 @@ class Session(Timed):
         "_stage",
         "_waiters",
         "blocked",
+        "confirmed_at",
         "context",
         "events",
         "id",
@@ -233,8 +236,10 @@ class Session(Timed):
         self._final: bytes | None = None  # answers the waiting GET alone, past what waits
         self._signalled = False
         self._waiters: list[Callable[[], object]] | None = None
+        self.confirmed_at = 0.0
         self._ping_outstanding = False
         self._ping_extended = False
+        self._ping_sent_at = 0.0
         options = owner.options
         self._heartbeat_at = now + options.ping_interval
         if protocol == 3:
@@ -614,6 +619,8 @@ class Session(Timed):
         if kind == MESSAGE:
             self.events.append(packet[1:] if isinstance(packet, str) else packet)
         elif kind == PONG and self.protocol == 4:
+            if self._ping_outstanding:
+                self.confirmed_at = self._ping_sent_at
             self._ping_outstanding = False
             self._heartbeat_at = now + self._owner.options.ping_interval
             self._reschedule()
@@ -637,6 +644,7 @@ class Session(Timed):
             else:
                 self._ping_outstanding = True
                 self._ping_extended = False
+                self._ping_sent_at = now
                 self._heartbeat_at = now + self._owner.options.ping_timeout
                 self._send_ping()
         probe = self._probe

@@ -19,14 +19,16 @@ class Rooms:
     """Rooms and their members, both ways; sets that keep their order.
 
     :ivar rooms: the members of each room.
-    :ivar members: the rooms of each member.
+    :ivar members: the rooms of each member, each with the ``position`` at which it was joined.
+    :ivar position: the number of the newest event, for those who must know later who was where when.
     """
 
-    __slots__ = ("_listeners", "members", "rooms")
+    __slots__ = ("_listeners", "members", "position", "rooms")
 
     def __init__(self) -> None:
         self.rooms: dict[str, dict[str, None]] = {}
-        self.members: dict[str, dict[str, None]] = {}
+        self.members: dict[str, dict[str, int]] = {}
+        self.position = 0
         self._listeners: dict[str, list[Listener]] = {}
 
     def on(self, name: str, listener: Listener | None = None) -> Any:
@@ -47,7 +49,7 @@ class Rooms:
         for room in rooms:
             if room in own:
                 continue
-            own[room] = None
+            own[room] = self.position
             members = self.rooms.get(room)
             if members is None:
                 members = self.rooms[room] = {}

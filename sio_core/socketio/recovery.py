@@ -1,0 +1,465 @@
+"""Connection state recovery: what one namespace keeps so that a client may be away for a while.
+
+Every event that may have to be sent again gets an offset: the epoch of the log, drawn at random, and a number that
+only grows. Two offsets of one log can therefore be compared when their events are long gone, and nothing depends on
+the clock on the wall. What everybody could see is in one shared log; what went to one client alone is in a log of its
+own, numbered from the same counter, so that private events do not push the shared history out.
+
+A client that comes back tells the last offset it has seen. It gets back its session and all that was sent to it since,
+or a new session: never a part. Whether all of it is still here is a comparison with the newest event that was
+dropped, in one of two ways: by number, with the client's offset; or by time, with the last moment up to which the
+client is known to have received everything (the connection was alive after that). So a client that was quiet for an
+hour in a busy namespace still recovers.
+
+What was sent to a client is decided by the rooms it was in at that moment, while it was connected; since then, by the
+rooms it was in when its connection was lost.
+
+Socket.IO documentation, "Connection state recovery".
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+from sio_core.ids import Offset
+from sio_core.limits import Limits
+
+__all__ = ["LostSession", "RecoveryLog"]
+
+Content = TypeVar("Content")
+
+OVERHEAD: Final = 256
+"""Bytes that an event takes beside its content, about."""
+
+MAX_DIGITS: Final = 16
+"""Digits of an offset's number; more than a server can send in its life."""
+
+# why a session is not given back
+UNKNOWN_SESSION: Final = "the session is unknown: it ended in order, is in use, or was dropped"
+EXPIRED: Final = "the client was away for too long"
+BAD_OFFSET: Final = "the offset is none of this server's"
+OTHER_LIFE: Final = "the offset is of another life of this server"
+FUTURE_OFFSET: Final = "the offset was never given out"
+SHARED_EVENTS_GONE: Final = "events that the client has not seen are gone from the log"
+PRIVATE_EVENTS_GONE: Final = "private events that the client has not seen are gone from its log"
+
+
+class Logged(Generic[Content]):
+    """One event that may have to be sent again.
+
+    :ivar number: its place in the order of the namespace.
+    :ivar at: when it was sent.
+    :ivar rooms: whom it was for, as in a broadcast; empty: everyone.
+    :ivar except_: whom it was not for.
+    :ivar owner: whose it is, if it went to one client alone.
+    """
+
+    __slots__ = ("at", "content", "except_", "number", "owner", "rooms", "size")
+
+    def __init__(
+        self,
+        number: int,
+        at: float,
+        rooms: Collection[str],
+        except_: Collection[str],
+        owner: Track[Content] | None,
+        content: Content,
+        size: int,
+    ) -> None:
+        self.number = number
+        self.at = at
+        self.rooms = rooms
+        self.except_ = except_
+        self.owner = owner
+        self.content = content
+        self.size = size
+
+
+class Track(Generic[Content]):
+    """What is kept of one client beside its rooms, from its first connection on.
+
+    :ivar start: the newest number when it connected.
+    :ivar floor: the newest number of what was dropped of this client's own history.
+    :ivar floor_at: when that had been sent.
+    :ivar resumed_at: when its present connection was let in.
+    :ivar confirmed: what was sent before this moment has arrived.
+    :ivar private: the events that went to it alone.
+    :ivar left: the rooms it has left: the room, and the numbers after which it joined and left.
+    """
+
+    __slots__ = ("confirmed", "floor", "floor_at", "left", "private", "resumed_at", "start")
+
+    def __init__(self, start: int, now: float) -> None:
+        self.start = start
+        self.floor = start
+        self.floor_at = now
+        self.resumed_at = now
+        self.confirmed = now
+        self.private: deque[Logged[Content]] | None = None
+        self.left: deque[tuple[str, int, int]] | None = None
+
+
+class LostSession(Generic[Content]):
+    """What waits for a client that lost its connection.
+
+    :ivar rooms: the rooms it was in, each with the newest number when it joined.
+    :ivar lost_at: when the connection was lost.
+    :ivar offset: the number after which the client wants everything; set when it has come back.
+    """
+
+    __slots__ = ("data", "id", "lost_at", "offset", "pid", "rooms", "track")
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        pid: str,
+        rooms: Mapping[str, int],
+        data: Any,
+        track: Track[Content],
+        lost_at: float,
+    ) -> None:
+        self.id = id
+        self.pid = pid
+        self.rooms = rooms
+        self.data = data
+        self.track = track
+        self.lost_at = lost_at
+        self.offset = 0
+
+
+class RecoveryLog(Generic[Content]):
+    """The logs and the lost sessions of one namespace. Its ``content`` is whatever the caller sends again later.
+
+    :param epoch: names this life of the log; characters of the URL-safe base64 alphabet.
+    :param window: seconds a client may be away.
+    :param grace: seconds that may pass before the loss of a connection is noticed.
+    :param count_limit: called with the name of a bound that was hit.
+    :ivar position: the newest number given out.
+    :ivar bytes: what the shared log takes.
+    :ivar private_bytes: what the events take that went to one client each.
+    :ivar sessions: the lost sessions by their private id, the longest lost first.
+    """
+
+    __slots__ = (
+        "_count_limit",
+        "_events",
+        "_floor",
+        "_floor_at",
+        "_latest",
+        "_limits",
+        "_live",
+        "_prefix",
+        "_private",
+        "_retention",
+        "_window",
+        "bytes",
+        "position",
+        "private_bytes",
+        "sessions",
+    )
+
+    def __init__(
+        self,
+        epoch: str,
+        window: float,
+        grace: float,
+        limits: Limits,
+        count_limit: Callable[[str], None],
+    ) -> None:
+        self.position = 0
+        self.bytes = 0
+        self.private_bytes = 0
+        self.sessions: dict[str, LostSession[Content]] = {}
+        self._prefix = epoch + "."
+        self._window = window
+        self._retention = window + grace
+        self._limits = limits
+        self._count_limit = count_limit
+        self._live: dict[str, Track[Content]] = {}
+        self._events: deque[Logged[Content]] = deque()
+        self._private: OrderedDict[int, Logged[Content]] = OrderedDict()
+        self._floor = 0
+        self._floor_at = 0.0
+        self._latest = 0.0
+
+    def __len__(self) -> int:
+        """How many events are kept."""
+        return len(self._events) + len(self._private)
+
+    # Events
+
+    def next_offset(self) -> Offset:
+        """Return the offset of the event that is sent next. It is then given to :meth:`add` or :meth:`add_private`."""
+        self.position += 1
+        return Offset(self._prefix + str(self.position))
+
+    def add(
+        self, content: Content, size: int, rooms: Collection[str], except_: Collection[str], now: float
+    ) -> None:
+        """Keep the event that got the newest offset: a broadcast. ``rooms`` and ``except_`` must not change."""
+        if now < self._latest:
+            self._reset(now)
+        self._latest = now
+        size += OVERHEAD
+        events = self._events
+        events.append(Logged(self.position, now, rooms, except_, None, content, size))
+        self.bytes += size
+        limits = self._limits
+        if len(events) > limits.recovery_packets:
+            self._count_limit("recovery_packets")
+            self._drop()
+        while self.bytes > limits.recovery_bytes:
+            self._count_limit("recovery_bytes")
+            self._drop()
+        oldest = now - self._retention
+        while events and events[0].at < oldest:
+            self._drop()
+
+    def _drop(self) -> None:
+        event = self._events.popleft()
+        self.bytes -= event.size
+        self._floor = event.number
+        self._floor_at = event.at
+
+    def add_private(self, member: str, content: Content, size: int, now: float) -> None:
+        """Keep the event that got the newest offset: it went to one connected client alone."""
+        track = self._live.get(member)
+        if track is None:
+            return
+        if now < self._latest:
+            self._reset(now)
+        self._latest = now
+        size += OVERHEAD
+        event = Logged(self.position, now, (), (), track, content, size)
+        own = track.private
+        if own is None:
+            own = track.private = deque()
+        own.append(event)
+        private = self._private
+        private[event.number] = event
+        self.private_bytes += size
+        limits = self._limits
+        if len(own) > limits.recovery_private_packets:
+            self._count_limit("recovery_private_packets")
+            self._drop_private(own[0])
+        while self.private_bytes > limits.recovery_private_bytes:
+            self._count_limit("recovery_private_bytes")
+            self._drop_private(next(iter(private.values())))
+        self._prune_private(now - self._retention)
+
+    def _prune_private(self, oldest: float) -> None:
+        private = self._private
+        while private:
+            event = next(iter(private.values()))
+            if event.at >= oldest:
+                return
+            self._drop_private(event)
+
+    def _drop_private(self, event: Logged[Content]) -> None:
+        """Drop the oldest event of a client."""
+        del self._private[event.number]
+        self.private_bytes -= event.size
+        track = event.owner
+        if track is not None and track.private:
+            track.private.popleft()
+            self._raise_floor(track, event.number, event.at)
+
+    def _raise_floor(self, track: Track[Content], number: int, at: float) -> None:
+        track.floor = max(track.floor, number)
+        track.floor_at = max(track.floor_at, at)
+
+    # Clients
+
+    def begin(self, member: str, now: float) -> None:
+        """A client is let in with a new session."""
+        self._live[member] = Track(self.position, now)
+
+    def leave(self, member: str, room: str, joined: int, now: float) -> None:
+        """A client leaves a room that it joined when ``joined`` was the newest number."""
+        track = self._live.get(member)
+        if track is None or joined >= self.position:
+            return
+        left = track.left
+        if left is None:
+            left = track.left = deque()
+        left.append((room, joined, self.position))
+        while left[0][2] <= self._floor and len(left) > 1:
+            left.popleft()
+        if len(left) > self._limits.recovery_departures:
+            self._count_limit("recovery_departures")
+            self._raise_floor(track, left.popleft()[2], now)
+
+    def end(self, member: str) -> None:
+        """A client is gone for good, or its session was saved: forget what is kept for the connected."""
+        track = self._live.pop(member, None)
+        if track is not None:
+            self._forget(track)
+
+    def _forget(self, track: Track[Content]) -> None:
+        for event in track.private or ():
+            del self._private[event.number]
+            self.private_bytes -= event.size
+        track.private = None
+
+    def save(
+        self,
+        member: str,
+        pid: str,
+        rooms: Mapping[str, int],
+        data: Any,
+        confirmed: float,
+        now: float,
+    ) -> None:
+        """A client lost its connection: keep what it may claim back.
+
+        :param rooms: the rooms it is in, each with the newest number when it joined; must not change from here on.
+        :param confirmed: what was sent before this moment on its connection has arrived.
+        """
+        track = self._live.pop(member, None)
+        if track is None:
+            return
+        if now < self._latest:
+            self._reset(now)
+        self._latest = now
+        if confirmed > track.resumed_at:
+            track.confirmed = confirmed
+        sessions = self.sessions
+        sessions[pid] = LostSession(member, pid, rooms, data, track, now)
+        self._prune_sessions(now)
+        while len(sessions) > self._limits.recovery_sessions:
+            self._count_limit("recovery_sessions")
+            self._drop_session(next(iter(sessions.values())))
+
+    def _drop_session(self, session: LostSession[Content]) -> None:
+        del self.sessions[session.pid]
+        self._forget(session.track)
+
+    def _prune_sessions(self, now: float) -> None:
+        oldest = now - self._window
+        while self.sessions:
+            session = next(iter(self.sessions.values()))
+            if session.lost_at >= oldest:
+                return
+            self._drop_session(session)
+
+    # Coming back
+
+    def find(self, pid: str, offset: str, now: float) -> LostSession[Content] | str:
+        """Find the session that a client claims, or say why it gets none. The session stays here.
+
+        :param offset: the last offset it has seen; empty if it has seen none since it got its session.
+        """
+        if now < self._latest:
+            self._reset(now)
+        session = self.sessions.get(pid)
+        if session is None:
+            return UNKNOWN_SESSION
+        if session.lost_at < now - self._window:
+            return EXPIRED
+        number = session.track.start
+        if offset:
+            digits = offset.removeprefix(self._prefix)
+            if not digits.isascii() or not digits.isdecimal() or len(digits) > MAX_DIGITS:
+                return OTHER_LIFE if "." in offset else BAD_OFFSET
+            if not offset.startswith(self._prefix):
+                return BAD_OFFSET
+            number = int(digits)
+            if number > self.position:
+                return FUTURE_OFFSET
+        # an offset from before this session is one of the session before: of this one nothing was seen
+        session.offset = max(number, session.track.start)
+        return self._missing(session) or session
+
+    def _missing(self, session: LostSession[Content]) -> str | None:
+        """Say what makes it impossible to give a client all it has missed."""
+        track = session.track
+        if session.offset < self._floor and track.confirmed <= self._floor_at:
+            return SHARED_EVENTS_GONE
+        if session.offset < track.floor and track.confirmed <= track.floor_at:
+            return PRIVATE_EVENTS_GONE
+        return None
+
+    def resume(
+        self, session: LostSession[Content], rooms: Mapping[str, int], now: float
+    ) -> list[Content] | str:
+        """The client that claimed a session is let in: consume the session, return what was missed.
+
+        :param rooms: the rooms it is in now, with the numbers of their joining.
+        :returns: what to send again, in order; or why it cannot be had, if that has changed since :meth:`find`.
+        """
+        if self.sessions.get(session.pid) is not session or session.lost_at < now - self._window:
+            return EXPIRED
+        reason = self._missing(session)
+        if reason is not None:
+            return reason
+        del self.sessions[session.pid]
+        track = session.track
+        self._live[session.id] = track
+        track.resumed_at = now
+        offset = session.offset
+        missed: list[Logged[Content]] = []
+        for event in reversed(self._events):
+            if event.number <= offset:
+                break
+            if is_for(event, rooms, track):
+                missed.append(event)
+        for event in reversed(track.private or ()):
+            if event.number <= offset:
+                break
+            missed.append(event)
+        missed.sort(key=event_number)
+        return [event.content for event in missed]
+
+    # Time
+
+    def prune(self, now: float) -> bool:
+        """Drop what is too old; return whether anything is left."""
+        if now < self._latest:
+            self._reset(now)
+        oldest = now - self._retention
+        while self._events and self._events[0].at < oldest:
+            self._drop()
+        self._prune_private(oldest)
+        self._prune_sessions(now)
+        return bool(self._events or self._private or self.sessions)
+
+    def _reset(self, now: float) -> None:
+        """The clock went backwards: another event loop has another clock. What it measured means nothing now."""
+        self._latest = now
+        self._floor = self.position
+        self._floor_at = now
+        self._events.clear()
+        self._private.clear()
+        self.sessions.clear()
+        self.bytes = self.private_bytes = 0
+        for track in self._live.values():
+            track.private = track.left = None
+            track.floor = self.position
+            track.floor_at = track.resumed_at = track.confirmed = now
+
+
+def event_number(event: Logged[Any]) -> int:
+    """Return what orders events."""
+    return event.number
+
+
+def is_for(event: Logged[Any], rooms: Mapping[str, int], track: Track[Any]) -> bool:
+    """Whether a broadcast was for a client, by the rooms it was in when the broadcast was sent."""
+    if event.rooms and not is_in_any(event.rooms, event.number, rooms, track):
+        return False
+    return not event.except_ or not is_in_any(event.except_, event.number, rooms, track)
+
+
+def is_in_any(names: Collection[str], number: int, rooms: Mapping[str, int], track: Track[Any]) -> bool:
+    """Whether a client was in one of some rooms when the event of a number was sent."""
+    for name in names:
+        joined = rooms.get(name)
+        if joined is not None and joined < number:
+            return True
+    if track.left is not None:
+        for name, joined, left in track.left:
+            if joined < number <= left and name in names:
+                return True
+    return False
