@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from benchmarks import fleet, workloads
+from benchmarks.compiler import CompilerError
 from benchmarks.fleet import ServerError, ServerSpec
-from benchmarks.generator.build import NoCompilerError, compiled
-from benchmarks.generator.client import LoadError
+from benchmarks.generator.client import LoadError, generator_binary
 from benchmarks.machine import machine, versions
 from benchmarks.measure import Settings, measure
 from benchmarks.network import PACING, enter_private_network
@@ -100,8 +100,8 @@ def main() -> None:
         return
     try:
         servers, loads = fleet.select(arguments.servers), workloads.select(arguments.workloads)
-        compiled()
-    except (ValueError, NoCompilerError) as error:
+        generator_binary()
+    except (ValueError, CompilerError) as error:
         raise SystemExit(str(error)) from None
     settings = _settings(arguments)
     refused = enter_private_network()

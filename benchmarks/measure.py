@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.fleet import RunningServer, ServerSpec
 from benchmarks.generator.client import Generator, LoadError, Mark
-from benchmarks.process import core_busy_seconds, cpu_seconds, memory
+from benchmarks.process import CpuTime, core_busy_seconds, cpu_time, memory
 from benchmarks.workloads import Workload
 
 SETTLING = 0.3
@@ -29,6 +29,8 @@ class Sample:
 
     rate: float
     cpu_per_message: float
+    system_per_message: float
+    """Of it what the kernel took."""
     server_share: float
     generator_share: float
     foreign_share: float
@@ -41,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    server_cpu: float
+    server_cpu: CpuTime
     core_busy: float
     mark: Mark
 
@@ -83,7 +85,7 @@ def _duration(workload: Workload, settings: Settings) -> float:
 
 
 def _look(server: RunningServer, generator: Generator, settings: Settings) -> _Moment:
-    return _Moment(cpu_seconds(server.pid), core_busy_seconds(settings.server_core), generator.mark())
+    return _Moment(cpu_time(server.pid), core_busy_seconds(settings.server_core), generator.mark())
 
 
 def _latency(
@@ -100,10 +102,11 @@ def _sample(workload: Workload, first: _Moment, last: _Moment, **more: Any) -> S
     messages = _counted(workload, last.mark) - _counted(workload, first.mark)
     if not messages:
         raise LoadError("nothing was answered")
-    cpu = last.server_cpu - first.server_cpu
+    cpu = last.server_cpu.total - first.server_cpu.total
     return Sample(
         rate=messages / elapsed,
         cpu_per_message=cpu / messages,
+        system_per_message=(last.server_cpu.system - first.server_cpu.system) / messages,
         server_share=cpu / elapsed,
         generator_share=(last.mark.busy - first.mark.busy) / elapsed,
         foreign_share=max(0.0, last.core_busy - first.core_busy - cpu) / elapsed,

@@ -42,15 +42,29 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def parse_stat(text: str) -> float:
-    """User and system time in a stat line, in seconds, children that have ended included."""
-    fields = text.rpartition(")")[2].split()
-    return sum(int(field) for field in fields[11:15]) / TICKS
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Seconds of processor time."""
+
+    user: float
+    system: float
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.user + self.system
 
 
-def cpu_seconds(pid: int) -> float:
+def parse_stat(text: str) -> CpuTime:
+    """User and system time in a stat line, children that have ended included."""
+    fields = [int(field) for field in text.rpartition(")")[2].split()[11:15]]
+    return CpuTime((fields[0] + fields[2]) / TICKS, (fields[1] + fields[3]) / TICKS)
+
+
+def cpu_time(pid: int) -> CpuTime:
     """User and system time of the process and its descendants."""
-    return sum(parse_stat((PROC / str(member) / "stat").read_text()) for member in family(pid))
+    parts = [parse_stat((PROC / str(member) / "stat").read_text()) for member in family(pid)]
+    return CpuTime(sum(part.user for part in parts), sum(part.system for part in parts))
 
 
 def core_busy_seconds(core: int) -> float:

@@ -69,7 +69,7 @@ def _workload(
         yield "; ".join(workload.notes).capitalize() + "."
         yield ""
     is_idle = workload.kind == "idle"
-    rows: list[list[str]] = [["server"], [f"CPU per {workload.unit}, µs"], ["× Node"]]
+    rows: list[list[str]] = [["server"], [f"CPU per {workload.unit}, µs"], ["of it kernel"], ["× Node"]]
     if is_idle:
         rows += [["CPU, % of a core"]]
     else:
@@ -84,6 +84,7 @@ def _workload(
     table = []
     for name, samples in servers.items():
         cells = [SERVERS[name].title, _scaled(samples, lambda sample: sample.cpu_per_message, 1e6)]
+        cells.append(_plain(samples, lambda sample: sample.system_per_message, 1e6))
         cells.append(_better(reference, samples, lambda sample: 1 / sample.cpu_per_message))
         if is_idle:
             cells.append(_scaled(samples, lambda sample: sample.server_share, 100))
@@ -120,6 +121,11 @@ def _scaled(samples: Sequence[Sample], getter: summary.Getter, factor: float) ->
     if found is None:
         return NOTHING
     return f"{number(found.median * factor)} ± {found.spread / 2:.0%}"
+
+
+def _plain(samples: Sequence[Sample], getter: summary.Getter, factor: float) -> str:
+    found = summary.of(samples, getter)
+    return number(found.median * factor) if found else NOTHING
 
 
 def _better(

@@ -9,10 +9,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.generator.build import compiled
+from benchmarks.compiler import compiled
 from benchmarks.generator.plan import plan_lines
 from benchmarks.process import pinned
 from benchmarks.workloads import Workload
+
+SOURCES = Path(__file__).parent
+
+
+def generator_binary() -> Path:
+    """The path of the generator's program."""
+    sources = sorted(SOURCES.glob("*.c"))
+    return compiled("loadgen", sources, ("-Wall", "-Wextra", "-lm"), sorted(SOURCES.glob("*.h")))
 
 
 class LoadError(RuntimeError):
@@ -50,7 +58,7 @@ class Generator:
     """One run of the load generator, on a core of its own."""
 
     def __init__(self, workload: Workload, port: int, core: int) -> None:
-        binary = compiled()
+        binary = generator_binary()
         with tempfile.TemporaryDirectory() as folder:
             plan = Path(folder) / "plan"
             plan.write_text("\n".join(plan_lines(workload, port)) + "\n")

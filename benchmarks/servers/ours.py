@@ -9,44 +9,36 @@ from sio_core import Server
 
 def application(options: Options) -> Server[Any]:
     """Make the server with its handlers."""
-    io: Server[Any] = Server(
-        ping_interval=options.ping_interval,
-        connection_state_recovery=True if options.recovery else None,
-    )
+    recovery: dict[str, Any] = {"connection_state_recovery": True} if options.recovery else {}
+    io: Server[Any] = Server(ping_interval=options.ping_interval, **recovery)
     sinks: list[Any] = []
 
-    @io.on("echo")
     def echo(socket: Any, data: Any) -> None:
         socket.emit("echo", data)
 
-    @io.on("ack")
     def ack(socket: Any, data: Any) -> Any:
         return data
 
-    @io.on("broadcast")
     def broadcast(socket: Any, data: Any) -> None:
         io.emit("broadcast", data)
 
-    @io.on("join")
     def join(socket: Any, room: Any) -> None:
         socket.join(room)
 
-    @io.on("join_many")
     def join_many(socket: Any, prefix: Any, count: Any) -> None:
         socket.join(*(f"{prefix}-{index}" for index in range(count)))
 
-    @io.on("room")
     def room(socket: Any, name: Any, data: Any) -> None:
         io.to(name).emit("room", data)
 
-    @io.on("sink")
     def sink(socket: Any) -> None:
         sinks.append(socket)
 
-    @io.on("direct")
     def direct(socket: Any, data: Any) -> None:
         sinks[0].emit("direct", data)
 
+    for listener in (echo, ack, broadcast, join, join_many, room, sink, direct):
+        io.on(listener.__name__, listener)
     return io
 
 
@@ -68,9 +60,10 @@ def main() -> None:
     else:
         import uvicorn
 
-        own_protocol: Any = {"ws": io.uvicorn_protocol} if options.variant == "uvicorn-protocol" else {}
+        app: Any = io
+        own_protocol = {"ws": app.uvicorn_protocol} if options.variant == "uvicorn-protocol" else {}
         uvicorn.run(
-            io,
+            app,
             host=HOST,
             port=options.port,
             backlog=BACKLOG,

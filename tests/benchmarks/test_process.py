@@ -5,7 +5,9 @@ from benchmarks import process
 
 def test_times_of_a_process_whose_name_holds_brackets():
     fields = " ".join(["S", "1"] + ["0"] * 9 + ["250", "50", "7", "3"] + ["0"] * 10)
-    assert process.parse_stat(f"12 (a) b) {fields}") == 310 / process.TICKS
+    assert process.parse_stat(f"12 (a) b) {fields}") == process.CpuTime(
+        257 / process.TICKS, 53 / process.TICKS
+    )
 
 
 def test_memory_totals():

@@ -6,7 +6,7 @@ from benchmarks.results import Results
 
 
 def sample(cpu, rate, **more):
-    return Sample(rate, cpu, 1.0, 0.4, 0.0, **more)
+    return Sample(rate, cpu, cpu / 4, 1.0, 0.4, 0.0, **more)
 
 
 @pytest.fixture

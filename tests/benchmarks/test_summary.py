@@ -4,8 +4,8 @@ from benchmarks import summary
 from benchmarks.measure import Sample
 
 
-def sample(cpu=10e-6, rate=1_000.0, server=1.0, generator=0.4, foreign=0.0, latency=None):
-    return Sample(rate, cpu, server, generator, foreign, latency=latency)
+def sample(cpu=10e-6, *, server=1.0, generator=0.4, foreign=0.0, latency=None):
+    return Sample(1_000.0, cpu, 0.0, server, generator, foreign, latency=latency)
 
 
 def test_figure_is_median_and_range():
