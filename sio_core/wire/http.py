@@ -72,7 +72,7 @@ _REQUEST_LINE: Final = re.compile(
 ).fullmatch
 _VERSIONS: Final = {b"1.0": "1.0", b"1.1": "1.1"}
 # RFC 9110 section 4.2, RFC 3986 section 3. User information and fragments have no place in a target.
-_ABSOLUTE: Final = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@]+)([^#]*)").fullmatch
+_ABSOLUTE: Final = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@]+)((?:[/?][^#]*)?)").fullmatch
 # RFC 9110 section 7.2: uri-host and port of RFC 3986 section 3.2.
 _HOST: Final = re.compile(
     r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
