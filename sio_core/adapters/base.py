@@ -249,7 +249,10 @@ class Adapter(ABC):
         return False
 
     def send(self, member: str, data: list[Any], compress: bool) -> Awaitable[None] | None:
-        """Send the event ``[name, *args]``, with an offset, to one connected local socket. As :meth:`broadcast`."""
+        """Send the event ``[name, *args]``, with an offset, to one local socket. As :meth:`broadcast`.
+
+        It may be lost at the moment, and come back for it.
+        """
         raise AdapterError("this adapter does not recover sessions")
 
     def begin_session(self, member: str, session: SavedSession | None) -> list[list[Encoded]] | None:

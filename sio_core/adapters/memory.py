@@ -116,6 +116,8 @@ class RecoveringMemoryAdapter(MemoryAdapter):
 
     def send(self, member: str, data: list[Any], compress: bool) -> None:
         log, local = self._log, self.local
+        if not log.knows(member):
+            return
         options = TO_ONE if compress else TO_ONE_PLAIN
         packets = local.encode(data, options, log.next_offset())
         self.rooms.position = log.position

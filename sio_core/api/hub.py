@@ -446,6 +446,8 @@ class Hub(Application):
                 ended = old.supersede()
                 if ended is not None:
                     yield ended
+                if not old.client.members:
+                    old.conn.close(discard=True)
             restored: Any = namespace.adapter.restore_session(pid, offset)
             saved: SavedSession | None = (yield restored) if inspect.isawaitable(restored) else restored
         except Exception as error:
@@ -511,8 +513,8 @@ class Hub(Application):
         client.members[namespace.name] = socket
         client.connect_timeout.deadline = NEVER
         self.engine.join(session)
-        for packets in missed:
-            session.send_packets(packets)
+        if missed:
+            session.replay([packet for packets in missed for packet in packets])
         payload: dict[str, Any] | None = None
         if session.protocol != 3:
             payload = {"sid": socket.id} if socket.pid is None else {"sid": socket.id, "pid": socket.pid}

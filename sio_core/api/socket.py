@@ -436,9 +436,12 @@ class Socket(Generic[Data]):
         if get_ident() != hub.thread and hub.thread:
             hub.runtime.call_from_thread(self.send_event, data, volatile, compress)
             return DONE
+        recoverable = self.pid is not None and not volatile
         if self._closed:
+            if recoverable:  # the client may come back for it
+                namespace.adapter.send(self.id, data, compress)
             return DONE
-        if self.pid is not None and not volatile and self.connected:
+        if recoverable and self.connected:
             namespace.adapter.send(self.id, data, compress)
         else:
             self.write_event(data, None, volatile, compress)
@@ -605,8 +608,6 @@ class Socket(Generic[Data]):
             self.discard()
             return None
         self.close("transport close", {"message": "the client has come back by another connection"})
-        if not self.client.members:
-            self._session.close(discard=True)
         if not self.connected:
             return None
         if self._superseded is None:

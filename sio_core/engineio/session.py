@@ -14,6 +14,7 @@ Engine.IO protocol v4, "Transports", "Heartbeat", "Upgrade", "Message ordering".
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -57,6 +58,9 @@ CLOSING_TIME: Final = 30.0
 
 NOOP_INTERVAL: Final = 0.1
 """Seconds between the noops that release the GETs of a session that is being upgraded."""
+
+REPLAY_STEP: Final = 262_144
+"""Bytes of a replay that are handed over at a time."""
 
 PING_PACKET: Final = Encoded(b"2")
 PONG_PACKET: Final = Encoded(b"3")
@@ -189,6 +193,8 @@ class Session(Timed):
         "_poll",
         "_post",
         "_probe",
+        "_replay",
+        "_replay_bytes",
         "_signalled",
         "_stage",
         "_waiters",
@@ -227,6 +233,8 @@ class Session(Timed):
         self.processing = False
         self.outbox_bytes = 0
         self._outbox: list[Encoded] = []
+        self._replay: deque[Encoded] | None = None  # leaves before the outbox, which is not empty then
+        self._replay_bytes = 0
         self._stage: str = POLLING
         self._base64 = False
         self._carrier: Carrier | None = None
@@ -333,8 +341,49 @@ class Session(Timed):
             self._outbox.extend(packets[1:])
             self.outbox_bytes += sum([len(packet.data) for packet in packets[1:]])
 
+    def replay(self, packets: list[Encoded]) -> None:
+        """Send again what a client has missed, behind what waits. No bound applies: it leaves at the peer's pace."""
+        if self.state is not OPEN or not packets:
+            return
+        if self._replay is None:
+            self._replay = deque()
+        self._replay.extend(self._outbox)
+        self._replay.extend(packets)
+        last = self._replay.pop()
+        self._replay_bytes += self.outbox_bytes + sum([len(packet.data) for packet in packets])
+        self._replay_bytes -= len(last.data)
+        self._outbox = [last]
+        self.outbox_bytes = len(last.data)
+        if not self._signalled:
+            self._signal()
+
+    def _take_replay(self, replay: deque[Encoded]) -> list[Encoded]:
+        """Take a part of what is sent again; nothing once the rest of it has joined the outbox."""
+        packets: list[Encoded] = []
+        if self._replay_bytes + self.outbox_bytes <= REPLAY_STEP:
+            self._replay = None
+            self._outbox[:0] = replay
+            self.outbox_bytes += self._replay_bytes
+            self._replay_bytes = 0
+            return packets
+        size = 0
+        while replay and size < REPLAY_STEP:
+            packet = replay.popleft()
+            size += len(packet.data)
+            packets.append(packet)
+        self._replay_bytes -= size
+        if not replay:
+            self._replay = None
+        self._signalled = False
+        self._signal()
+        return packets
+
     def take_packets(self) -> list[Encoded]:
-        """Take everything that waits, for the WebSocket that carries the session."""
+        """Take everything that waits, for the WebSocket that carries the session; a long replay in parts."""
+        if self._replay is not None:
+            part = self._take_replay(self._replay)
+            if part:
+                return part
         packets = self._outbox
         self._outbox = []
         self.outbox_bytes = 0
@@ -384,6 +433,10 @@ class Session(Timed):
         if final is not None:
             self._final = None
             return self._payload([Encoded(final, compress=False)])
+        if self._replay is not None:
+            part = self._take_replay(self._replay)
+            if part:
+                return self._payload(part)
         packets = self._outbox
         self._outbox = []
         self.outbox_bytes = 0
@@ -659,6 +712,11 @@ class Session(Timed):
 
     def _send_ping(self) -> None:
         """Heartbeats wait like any packet, but no bound is applied to them: at most one is ever outstanding."""
+        if self._replay is not None:  # it overtakes, so that its answer confirms nothing
+            self._ping_sent_at = self.confirmed_at
+            self._replay.appendleft(PING_PACKET)
+            self._replay_bytes += len(PING_PACKET.data)
+            return
         if self.state is OPEN:
             self._outbox.append(PING_PACKET)
             if not self._signalled:
@@ -685,6 +743,8 @@ class Session(Timed):
             return
         self.state = SESSION[self.state][LOST]
         self._outbox.clear()
+        self._replay = None
+        self._replay_bytes = 0
         self.outbox_bytes = 0
         self._drop_probe()
         if self._poll is not None:

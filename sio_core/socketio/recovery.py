@@ -85,11 +85,12 @@ class Track(Generic[Content]):
     :ivar floor_at: when that had been sent.
     :ivar resumed_at: when its present connection was let in.
     :ivar confirmed: what was sent before this moment has arrived.
+    :ivar lost: whether its connection is lost, and its session waits.
     :ivar private: the events that went to it alone.
     :ivar left: the rooms it has left: the room, and the numbers after which it joined and left.
     """
 
-    __slots__ = ("confirmed", "floor", "floor_at", "left", "private", "resumed_at", "start")
+    __slots__ = ("confirmed", "floor", "floor_at", "left", "lost", "private", "resumed_at", "start")
 
     def __init__(self, start: int, now: float) -> None:
         self.start = start
@@ -97,6 +98,7 @@ class Track(Generic[Content]):
         self.floor_at = now
         self.resumed_at = now
         self.confirmed = now
+        self.lost = False
         self.private: deque[Logged[Content]] | None = None
         self.left: deque[tuple[str, int, int]] | None = None
 
@@ -149,10 +151,10 @@ class RecoveryLog(Generic[Content]):
         "_floor_at",
         "_latest",
         "_limits",
-        "_live",
         "_prefix",
         "_private",
         "_retention",
+        "_tracks",
         "_window",
         "bytes",
         "position",
@@ -177,7 +179,7 @@ class RecoveryLog(Generic[Content]):
         self._retention = window + grace
         self._limits = limits
         self._count_limit = count_limit
-        self._live: dict[str, Track[Content]] = {}
+        self._tracks: dict[str, Track[Content]] = {}
         self._events: deque[Logged[Content]] = deque()
         self._private: OrderedDict[int, Logged[Content]] = OrderedDict()
         self._floor = 0
@@ -224,10 +226,8 @@ class RecoveryLog(Generic[Content]):
         self._floor_at = event.at
 
     def add_private(self, member: str, content: Content, size: int, now: float) -> None:
-        """Keep the event that got the newest offset: it went to one connected client alone."""
-        track = self._live.get(member)
-        if track is None:
-            return
+        """Keep the event that got the newest offset: it is for one client alone, connected or lost."""
+        track = self._tracks[member]
         if now < self._latest:
             self._reset(now)
         self._latest = now
@@ -272,14 +272,18 @@ class RecoveryLog(Generic[Content]):
 
     # Clients
 
+    def knows(self, member: str) -> bool:
+        """Whether a client is connected, or may come back."""
+        return member in self._tracks
+
     def begin(self, member: str, now: float) -> None:
         """A client is let in with a new session."""
-        self._live[member] = Track(self.position, now)
+        self._tracks[member] = Track(self.position, now)
 
     def leave(self, member: str, room: str, joined: int, now: float) -> None:
         """A client leaves a room that it joined when ``joined`` was the newest number."""
-        track = self._live.get(member)
-        if track is None or joined >= self.position:
+        track = self._tracks.get(member)
+        if track is None or track.lost or joined >= self.position:
             return
         left = track.left
         if left is None:
@@ -292,12 +296,13 @@ class RecoveryLog(Generic[Content]):
             self._raise_floor(track, left.popleft()[2], now)
 
     def end(self, member: str) -> None:
-        """A client is gone for good, or its session was saved: forget what is kept for the connected."""
-        track = self._live.pop(member, None)
-        if track is not None:
-            self._forget(track)
+        """A client is gone: forget it, unless its session was saved."""
+        track = self._tracks.get(member)
+        if track is not None and not track.lost:
+            self._forget(member, track)
 
-    def _forget(self, track: Track[Content]) -> None:
+    def _forget(self, member: str, track: Track[Content]) -> None:
+        del self._tracks[member]
         for event in track.private or ():
             del self._private[event.number]
             self.private_bytes -= event.size
@@ -317,12 +322,13 @@ class RecoveryLog(Generic[Content]):
         :param rooms: the rooms it is in, each with the newest number when it joined; must not change from here on.
         :param confirmed: what was sent before this moment on its connection has arrived.
         """
-        track = self._live.pop(member, None)
+        track = self._tracks.get(member)
         if track is None:
             return
         if now < self._latest:
             self._reset(now)
         self._latest = now
+        track.lost = True
         if confirmed > track.resumed_at:
             track.confirmed = confirmed
         sessions = self.sessions
@@ -334,7 +340,7 @@ class RecoveryLog(Generic[Content]):
 
     def _drop_session(self, session: LostSession[Content]) -> None:
         del self.sessions[session.pid]
-        self._forget(session.track)
+        self._forget(session.id, session.track)
 
     def _prune_sessions(self, now: float) -> None:
         oldest = now - self._window
@@ -396,7 +402,7 @@ class RecoveryLog(Generic[Content]):
             return reason
         del self.sessions[session.pid]
         track = session.track
-        self._live[session.id] = track
+        track.lost = False
         track.resumed_at = now
         offset = session.offset
         missed: list[Logged[Content]] = []
@@ -432,9 +438,11 @@ class RecoveryLog(Generic[Content]):
         self._floor_at = now
         self._events.clear()
         self._private.clear()
+        for session in self.sessions.values():
+            del self._tracks[session.id]
         self.sessions.clear()
         self.bytes = self.private_bytes = 0
-        for track in self._live.values():
+        for track in self._tracks.values():
             track.private = track.left = None
             track.floor = self.position
             track.floor_at = track.resumed_at = track.confirmed = now
