@@ -9,6 +9,7 @@ Engine.IO protocol v4, "Protocol", "Handshake"; the order of the checks and the 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
@@ -16,14 +17,25 @@ import orjson
 
 from sio_core.engineio.deadlines import Deadlines
 from sio_core.engineio.options import EngineOptions
-from sio_core.engineio.packet import Encoded
+from sio_core.engineio.packet import MESSAGE, OPEN, Encoded, encode_text
 from sio_core.engineio.session import Session, SessionOwner
 from sio_core.engineio.states import CLOSED, WEBSOCKET
 from sio_core.ids import SessionId, make_id
 from sio_core.wire.cors import allows, cors_headers, preflight, same_origin
-from sio_core.wire.message import Request, Response
+from sio_core.wire.message import Request, Response, header_line
 
-__all__ = ["Answer", "Engine", "Open", "Pending", "Poll", "Post", "Refused", "Upgrade", "Verdict"]
+__all__ = [
+    "Answer",
+    "Application",
+    "Engine",
+    "Open",
+    "Pending",
+    "Poll",
+    "Post",
+    "Refused",
+    "Upgrade",
+    "Verdict",
+]
 
 Headers = list[tuple[str, str]]
 Middleware = Callable[..., "Response | Awaitable[Response | None] | None"]
@@ -46,6 +58,8 @@ MESSAGES: Final = (
 )
 
 NO_HEADERS: Final[Headers] = []
+
+logger = logging.getLogger(__name__)
 
 
 class Verdict:
@@ -219,7 +233,8 @@ class Engine(SessionOwner):
         """Run ``middleware(request[, headers])`` for every HTTP request, upgrades included.
 
         It may be ``async``. It may return a :class:`Response` to answer the request itself, raise to have it refused
-        with code 3, and put headers for the answer into the dictionary ``headers``.
+        with code 3, and put headers for the answer into the dictionary ``headers``. An upgrade request that it
+        answers is answered so, and its connection is closed.
         """
         count = len(inspect.signature(middleware).parameters)
         self._middlewares.append((middleware, count))
@@ -232,11 +247,14 @@ class Engine(SessionOwner):
         ``initial_headers`` and ``headers`` (a dictionary to change, request).
 
         :raises ValueError: for another name.
+        :raises TypeError: for an ``async`` function: nothing waits for a hook.
         """
         if name not in {"connection", "connection_error", "initial_headers", "headers"}:
             raise ValueError(f"an engine has no event {name!r}")
         if hook is None:
             return lambda hook: self.on(name, hook)
+        if inspect.iscoroutinefunction(hook):
+            raise TypeError(f"a hook of {name!r} must be a plain function, not an async one")
         self._hooks.setdefault(name, []).append(hook)
         return hook
 
@@ -244,45 +262,49 @@ class Engine(SessionOwner):
 
     def admit(self, request: Request) -> Verdict:
         """Decide what to do with a request, from its head alone."""
-        if self._middlewares or self.options.cors is not None or "sid" not in request.params:
+        if self._middlewares or self.options.cors is not None or not request.params.get("sid"):
             return advance(self._decide(request), None, None)
         return self._verify(request, NO_HEADERS)
 
     def _decide(self, request: Request) -> Generator[Awaitable[Any], Any, Verdict]:
         headers: Headers = []
         cors = self.options.cors
-        if cors is not None:
-            answer = preflight(cors, request)
-            if answer is not None:
-                return Answer(answer)
-            headers.extend(cors_headers(cors, request))
-        for middleware, count in list(self._middlewares):
-            own: dict[str, str] = {}
-            try:
+        try:
+            if cors is not None:
+                answer = preflight(cors, request)
+                if answer is not None:
+                    return Answer(answer)
+                headers.extend(cors_headers(cors, request))
+            for middleware, count in list(self._middlewares):
+                own: dict[str, str] = {}
                 outcome: Any = middleware(request, own) if count > 1 else middleware(request)
                 if inspect.isawaitable(outcome):
                     outcome = yield outcome
-            except Exception as error:
-                headers.extend(own.items())
-                return self._refuse(
-                    request, BAD_REQUEST, headers, {"name": "MIDDLEWARE_FAILURE", "error": error}
-                )
-            headers.extend(own.items())
-            if outcome is not None:
-                return Answer(Response(outcome.status, [*headers, *outcome.headers], outcome.body))
-        verdict = self._verify(request, headers)
+                for name, value in own.items():
+                    header_line(name, value)
+                    headers.append((name, value))
+                if isinstance(outcome, Response):
+                    return Answer(Response(outcome.status, [*headers, *outcome.headers], outcome.body))
+                if outcome is not None:
+                    raise TypeError(f"a middleware returned {type(outcome).__name__}, not a Response")
+            verdict = self._verify(request, headers)
+        except Exception as error:
+            return self._refuse(request, BAD_REQUEST, headers, {"name": "MIDDLEWARE_FAILURE", "error": error})
         if not isinstance(verdict, Open):
             return verdict
         if self.options.allow_request is not None:
+            context: dict[str, Any] = {"message": None}
             try:
                 allowed: Any = self.options.allow_request(request)
                 if inspect.isawaitable(allowed):
                     allowed = yield allowed
-            except Exception:
-                allowed = False  # a check that fails has not passed
+            except Exception as error:  # a check that fails has not passed
+                allowed = False
+                context["error"] = error
             if allowed is not True:
-                message = allowed if isinstance(allowed, str) and allowed else None
-                return self._refuse(request, FORBIDDEN, headers, {"message": message}, message)
+                if isinstance(allowed, str) and allowed:
+                    context["message"] = allowed
+                return self._refuse(request, FORBIDDEN, headers, context, context["message"])
         if verdict.protocol == 3 and not self.options.allow_eio3:
             return self._refuse(request, UNSUPPORTED_PROTOCOL, headers, {"protocol": 3})
         if self.options.generate_id is not None:
@@ -290,8 +312,10 @@ class Engine(SessionOwner):
                 sid: Any = self.options.generate_id(request)
                 if inspect.isawaitable(sid):
                     sid = yield sid
-                if not isinstance(sid, str) or not sid or sid in self.clients:
-                    raise ValueError("generate_id must return a new, non-empty string")
+                if not isinstance(sid, str) or not sid.isascii() or not sid.isprintable() or not sid:
+                    raise ValueError("generate_id must return a string of printable ASCII characters")
+                if sid in self.clients:
+                    raise ValueError("generate_id returned the id of an open session")
             except Exception as error:
                 return self._refuse(
                     request, BAD_REQUEST, headers, {"name": "ID_GENERATION_ERROR", "error": error}
@@ -342,9 +366,9 @@ class Engine(SessionOwner):
                     "previousProtocol": session.protocol,
                 }
                 return self._refuse(request, BAD_REQUEST, headers, context)
-            if upgrade:
+            if upgrade and transport == WEBSOCKET:
                 return Upgrade(session, headers)
-            if transport == WEBSOCKET:
+            if upgrade or transport == WEBSOCKET:
                 return self._refuse(request, BAD_REQUEST, headers, {"name": "TRANSPORT_HANDSHAKE_ERROR"})
             if request.method == "GET":
                 return Poll(session, headers)
@@ -365,8 +389,9 @@ class Engine(SessionOwner):
         context: dict[str, Any],
         message: str | None = None,
     ) -> Refused:
-        for hook in self._hooks.get("connection_error", ()):
-            hook({"request": request, "code": code, "message": MESSAGES[code], "context": context})
+        if "connection_error" in self._hooks:
+            error = {"request": request, "code": code, "message": MESSAGES[code], "context": context}
+            self._run_hooks("connection_error", error)
         return Refused(403 if code == FORBIDDEN else 400, code, message or MESSAGES[code], headers)
 
     def _full(self, request: Request, headers: Headers) -> Refused | None:
@@ -405,13 +430,17 @@ class Engine(SessionOwner):
         handshake = {
             "sid": session.id,
             "upgrades": upgrades,
-            "pingInterval": int(options.ping_interval * 1000),
-            "pingTimeout": int(options.ping_timeout * 1000),
+            "pingInterval": round(options.ping_interval * 1000),
+            "pingTimeout": round(options.ping_timeout * 1000),
             "maxPayload": options.max_http_buffer_size,
         }
-        session.send_packet(Encoded(b"0" + orjson.dumps(handshake)))
-        if options.initial_packet is not None:
-            session.send(options.initial_packet)
+        packets = [Encoded(OPEN.encode() + orjson.dumps(handshake))]
+        first = options.initial_packet
+        if isinstance(first, str):
+            packets.append(Encoded(MESSAGE.encode() + encode_text(first)))
+        elif first is not None:
+            packets.append(Encoded(first, True))
+        session.send_handshake(packets)
         if not websocket and request.params.get("b64"):
             session.poll_in_base64()
         return session
@@ -419,23 +448,27 @@ class Engine(SessionOwner):
     def started(self, session: Session) -> None:
         """The client has been sent the handshake: the session is ready to be used."""
         self._application.opened(session)
-        for hook in self._hooks.get("connection", ()):
-            hook(session)
+        self._run_hooks("connection", session)
         if session.events:
             self.process(session)
 
     def response_headers(self, request: Request, headers: Headers) -> Headers:
-        """Return ``headers`` with what the hooks make of them, for a response that succeeds."""
+        """Return ``headers`` and what the hooks add to them, for a response that succeeds."""
         hooks = self._hooks
         if "headers" not in hooks and "initial_headers" not in hooks:
             return headers
         changed: dict[str, str] = {}
         if not request.params.get("sid"):
-            for hook in hooks.get("initial_headers", ()):
-                hook(changed, request)
-        for hook in hooks.get("headers", ()):
-            hook(changed, request)
+            self._run_hooks("initial_headers", changed, request)
+        self._run_hooks("headers", changed, request)
         return [*headers, *changed.items()]
+
+    def _run_hooks(self, name: str, *args: Any) -> None:
+        for hook in list(self._hooks.get(name, ())):
+            try:
+                hook(*args)
+            except Exception:
+                logger.exception("a hook of %r raised an exception", name)
 
     # Sessions
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
+from urllib.parse import quote
 
 from sio_core.limits import Limits
 from sio_core.wire.cors import Cors
@@ -17,7 +18,11 @@ __all__ = ["AllowRequest", "Cookie", "EngineOptions"]
 AllowRequest = Callable[[Request], "bool | str | Awaitable[bool | str]"]
 """Accepts a handshake (``True``), refuses it (``False``), or refuses it with a message of its own."""
 
+VALUE_SAFE: Final = "!'()*~"
+"""What JavaScript's ``encodeURIComponent`` leaves as it is, beside letters, digits and ``-._``."""
+
 COOKIE_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+PATH: Final = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*")
 COOKIE_ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]*")
 
 
@@ -46,8 +51,10 @@ class Cookie:
             raise ValueError(f"cookie.name must be a token, not {self.name!r}")
         for name in ("path", "domain", "expires"):
             value = getattr(self, name)
-            if value is not None and not COOKIE_ATTRIBUTE.fullmatch(value):
+            if value is not None and not (isinstance(value, str) and COOKIE_ATTRIBUTE.fullmatch(value)):
                 raise ValueError(f"cookie.{name} must not contain ';' or control characters: {value!r}")
+        if self.max_age is not None and (isinstance(self.max_age, bool) or not isinstance(self.max_age, int)):
+            raise ValueError(f"cookie.max_age must be a whole number of seconds, not {self.max_age!r}")
         if self.same_site not in {None, "strict", "lax", "none"}:
             raise ValueError(
                 f"cookie.same_site must be 'strict', 'lax', 'none' or None, not {self.same_site!r}"
@@ -59,12 +66,12 @@ class Cookie:
 
     def header(self, sid: str) -> str:
         """Return the value of the ``Set-Cookie`` header for a session."""
-        parts = [f"{self.name}={sid}"]
+        parts = [f"{self.name}={quote(sid, safe=VALUE_SAFE)}"]
         if self.max_age is not None:
             parts.append(f"Max-Age={self.max_age}")
         if self.domain:
             parts.append(f"Domain={self.domain}")
-        if self.path is not None:
+        if self.path:
             parts.append(f"Path={self.path}")
         if self.expires:
             parts.append(f"Expires={self.expires}")
@@ -119,9 +126,9 @@ class EngineOptions:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if not self.path.startswith("/"):
-            raise ValueError(f"path must start with '/', not {self.path!r}")
-        transports = tuple(self.transports)
+        if not isinstance(self.path, str) or not PATH.fullmatch(self.path):
+            raise ValueError(f"path must start with '/' and be a path as URLs have it, not {self.path!r}")
+        transports = () if isinstance(self.transports, str) else tuple(self.transports)
         if not transports or not set(transports) <= {"polling", "websocket"}:
             raise ValueError(f"transports must be of 'polling' and 'websocket', not {self.transports!r}")
         object.__setattr__(self, "transports", transports)
@@ -129,12 +136,37 @@ class EngineOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**7:
                 raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
-        if isinstance(self.max_http_buffer_size, bool) or not isinstance(self.max_http_buffer_size, int):
-            raise ValueError(
-                f"max_http_buffer_size must be a number of bytes, not {self.max_http_buffer_size!r}"
-            )
-        if self.max_http_buffer_size < 1:
-            raise ValueError(f"max_http_buffer_size must be at least 1, not {self.max_http_buffer_size}")
+        size, threshold = self.max_http_buffer_size, self.http_compression
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"max_http_buffer_size must be a positive number of bytes, not {size!r}")
+        if threshold is not None and (
+            isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 0
+        ):
+            raise ValueError(f"http_compression must be a number of bytes or None, not {threshold!r}")
+        self._check_types()
+
+    def _check_types(self) -> None:
+        for name in (
+            "allow_upgrades",
+            "check_origin",
+            "allow_eio3",
+            "add_trailing_slash",
+            "destroy_upgrade",
+        ):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        for name in ("allow_request", "generate_id"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise ValueError(f"{name} must be a function or None, not {getattr(self, name)!r}")
+        for name, kind in (("cors", Cors), ("cookie", Cookie), ("per_message_deflate", Deflate)):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be a {kind.__name__} or None, not {getattr(self, name)!r}")
+        if self.initial_packet is not None and not isinstance(self.initial_packet, str | bytes):
+            raise ValueError(f"initial_packet must be str, bytes or None, not {self.initial_packet!r}")
+        if not isinstance(self.limits, Limits):
+            raise ValueError(f"limits must be a Limits, not {self.limits!r}")
+        if isinstance(self.trusted_proxies, str):
+            raise ValueError(f"trusted_proxies must be a sequence of addresses, not {self.trusted_proxies!r}")
 
     @property
     def prefix(self) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "Encoded",
     "decode_base64",
     "decode_packet",
+    "encode_text",
 ]
 
 OPEN: Final = "0"
@@ -76,6 +77,14 @@ class Encoded:
         return f"Encoded({self.data!r}, binary={self.binary})"
 
 
+def encode_text(text: str) -> bytes:
+    """Return ``text`` in UTF-8; half a surrogate pair becomes U+FFFD, as in JavaScript."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
 def decode_packet(message: str | bytes) -> str | bytes:
     """Check one packet as a transport delivered it.
 
@@ -85,7 +94,7 @@ def decode_packet(message: str | bytes) -> str | bytes:
     if isinstance(message, bytes):
         return message
     kind = message[:1]
-    if kind in TYPES and kind:
+    if kind in TYPES:
         return message
     if kind == "b":
         return decode_base64(message[1:])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from sio_core.engineio import v3
@@ -26,9 +26,11 @@ from sio_core.engineio.packet import (
     MESSAGE,
     PING,
     PONG,
+    TYPES,
     UPGRADE,
     Encoded,
     decode_packet,
+    encode_text,
 )
 from sio_core.engineio.payload import decode_payload, encode_payload
 from sio_core.engineio.states import (
@@ -39,7 +41,6 @@ from sio_core.engineio.states import (
     OPEN,
     POLLING,
     PROBE_RECEIVED,
-    PROBED,
     SESSION,
     TRANSPORT,
     UPGRADE_RECEIVED,
@@ -65,6 +66,8 @@ REPLAY_STEP: Final = 262_144
 PING_PACKET: Final = Encoded(b"2")
 PONG_PACKET: Final = Encoded(b"3")
 PROBE_ANSWER: Final = Encoded(b"3probe")
+LAST_PACKETS: Final = (Encoded(b"6", compress=False), Encoded(b"1", compress=False))
+"""What a GET that comes after the server closed the session is answered with."""
 
 Listener = Callable[..., object]
 
@@ -140,10 +143,12 @@ class Probe:
 class SessionOwner(ABC):
     """What a session needs of the table it belongs to."""
 
-    __slots__ = ("clock", "deadlines", "options")
+    __slots__ = ("clock", "deadlines", "options", "outbox_bytes", "outbox_packets")
 
     def __init__(self, options: EngineOptions, deadlines: Deadlines, clock: Callable[[], float]) -> None:
         self.options = options
+        self.outbox_bytes: int = options.limits.outbox_bytes
+        self.outbox_packets: int = options.limits.outbox_packets
         self.deadlines = deadlines
         self.clock = clock
 
@@ -175,8 +180,10 @@ class Session(Timed):
     :ivar upgraded: whether it has moved from polling to WebSocket.
     :ivar joined: whether it has joined a namespace, and no longer counts as a stranger.
     :ivar blocked: whether the peer is too slow to take more now; set by the carrier.
+    :ivar paused: whether the layer above has enough for now.
     :ivar confirmed_at: the moment of the last ping that was answered: what was sent before it has arrived.
     :ivar context: what the layer above keeps for this session.
+    :ivar outbox_bytes: how many bytes wait.
     """
 
     __slots__ = (
@@ -206,6 +213,7 @@ class Session(Timed):
         "joined",
         "listeners",
         "outbox_bytes",
+        "paused",
         "processing",
         "protocol",
         "remote_address",
@@ -227,6 +235,7 @@ class Session(Timed):
         self.upgraded = False
         self.joined = False
         self.blocked = False
+        self.paused = False
         self.context: Any = None
         self.events: list[str | bytes | Closed | Observed] = []
         self.listeners: dict[str, list[Listener]] | None = None
@@ -266,9 +275,11 @@ class Session(Timed):
     @property
     def writable(self) -> bool:
         """Whether a packet sent now would leave at once."""
+        if self._outbox or self.state is not OPEN:
+            return False
         if self._stage == WEBSOCKET:
-            return not self._outbox and not self.blocked
-        return not self._outbox and self._poll is not None
+            return not self.blocked
+        return self._poll is not None and self._final is None
 
     def on(self, name: str, listener: Listener | None = None) -> Any:
         """Register a listener, as a call or as a decorator.
@@ -288,26 +299,28 @@ class Session(Timed):
         return listener
 
     def send(self, data: str | bytes, compress: bool = True) -> None:
-        """Send one message."""
+        """Send one message.
+
+        :raises TypeError: if it is neither text nor bytes.
+        """
         if isinstance(data, str):
-            self.send_packet(Encoded(b"4" + data.encode("utf-8", "replace"), False, compress))
-        else:
+            self.send_packet(Encoded(b"4" + encode_text(data), False, compress))
+        elif isinstance(data, bytes | bytearray | memoryview):
             self.send_packet(Encoded(bytes(data), True, compress))
+        else:
+            raise TypeError(f"a message is str or bytes, not {type(data).__name__}")
 
     def close(self, discard: bool = False) -> None:
         """Close the session, after what was sent has left.
 
         :param discard: do not wait for that.
         """
-        if discard and self.state is not CLOSED:
-            self._finish("forced close", None, b"1")
+        if discard:
+            self._finish("forced close", None)
         elif self.state is OPEN:
             self.state = SESSION[self.state][CLOSE_REQUESTED]
-            if self._outbox:
-                self._closing_at = self._owner.clock() + CLOSING_TIME
-                self._reschedule()
-            elif self._stage == WEBSOCKET or self._poll is not None:
-                self._finish("forced close", None, b"1")
+            if not self._outbox and (self._stage == WEBSOCKET or self._poll is not None):
+                self._finish("forced close", None)
             else:
                 self._closing_at = self._owner.clock() + CLOSING_TIME
                 self._reschedule()
@@ -315,6 +328,11 @@ class Session(Timed):
             self._owner.defer(self)
 
     # Outgoing
+
+    def send_handshake(self, packets: list[Encoded]) -> None:
+        """Put the packets of the handshake, before all others, where they wait. No bound is applied to them."""
+        self._outbox = packets
+        self.outbox_bytes = sum([len(packet.data) for packet in packets])
 
     def send_packet(self, packet: Encoded, volatile: bool = False) -> None:
         """Send one encoded packet; a volatile one only if it can leave at once.
@@ -325,8 +343,8 @@ class Session(Timed):
         if self.state is not OPEN or (volatile and not self.writable):
             return
         outbox = self._outbox
-        limits = self._owner.options.limits
-        if self.outbox_bytes >= limits.outbox_bytes or len(outbox) >= limits.outbox_packets:
+        owner = self._owner
+        if self.outbox_bytes >= owner.outbox_bytes or len(outbox) >= owner.outbox_packets:
             self._overflow()
             return
         outbox.append(packet)
@@ -336,10 +354,17 @@ class Session(Timed):
 
     def send_packets(self, packets: list[Encoded], volatile: bool = False) -> None:
         """Send a packet and its attachments: all of them, with nothing in between, or none."""
-        self.send_packet(packets[0], volatile)
-        if self._outbox and self._outbox[-1] is packets[0]:
-            self._outbox.extend(packets[1:])
-            self.outbox_bytes += sum([len(packet.data) for packet in packets[1:]])
+        if self.state is not OPEN or (volatile and not self.writable):
+            return
+        outbox = self._outbox
+        owner = self._owner
+        if self.outbox_bytes >= owner.outbox_bytes or len(outbox) >= owner.outbox_packets:
+            self._overflow()
+            return
+        outbox.extend(packets)
+        self.outbox_bytes += sum([len(packet.data) for packet in packets])
+        if not self._signalled:
+            self._signal()
 
     def replay(self, packets: list[Encoded]) -> None:
         """Send again what a client has missed, behind what waits. No bound applies: it leaves at the peer's pace."""
@@ -384,23 +409,28 @@ class Session(Timed):
             part = self._take_replay(self._replay)
             if part:
                 return part
+        self._signalled = False
         packets = self._outbox
+        if not packets:
+            return []
         self._outbox = []
         self.outbox_bytes = 0
-        self._signalled = False
-        if self.state is CLOSING:
-            self._finish("forced close", None, b"")
         if self._waiters is not None:
             self._taken()
         if self.listeners is not None:
             self._observe("drain", None)
+        if self.state is CLOSING:
+            self._finish("forced close", None)
         return packets
 
     def notify_when_taken(self, function: Callable[[], object]) -> None:
-        """Call a function once, when what waits has been taken or the session is over."""
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(function)
+        """Call a function once, when what waits has been taken or the session is over; at once if nothing waits."""
+        if not self._outbox:
+            function()
+        elif self._waiters is None:
+            self._waiters = [function]
+        else:
+            self._waiters.append(function)
 
     def _taken(self) -> None:
         waiters, self._waiters = self._waiters, None
@@ -409,6 +439,7 @@ class Session(Timed):
 
     def pause(self, paused: bool) -> None:
         """The layer above has enough for now, or can go on. A polling client waits for its answer anyway."""
+        self.paused = paused
         if self._carrier is not None:
             self._carrier.pause(paused)
 
@@ -428,7 +459,8 @@ class Session(Timed):
     def take_payload(self) -> Payload:
         """Take everything that waits, as the answer to the waiting GET."""
         self._poll = None
-        self._signalled = False
+        if self._stage != WEBSOCKET:
+            self._signalled = False
         final = self._final
         if final is not None:
             self._final = None
@@ -438,18 +470,21 @@ class Session(Timed):
             if part:
                 return self._payload(part)
         packets = self._outbox
+        if not packets and self.state is CLOSING:
+            self._finish("forced close", None)
+            return self._payload(LAST_PACKETS)
         self._outbox = []
         self.outbox_bytes = 0
-        if self.state is CLOSING and not packets:
-            packets = [Encoded(b"6", compress=False), Encoded(b"1", compress=False)]
-            self._finish("forced close", None, b"")
         if self._waiters is not None:
             self._taken()
         if self.listeners is not None:
             self._observe("drain", None)
+        if self.state is CLOSING:
+            self._closing_at = self._owner.clock() + CLOSING_TIME
+            self._reschedule()
         return self._payload(packets)
 
-    def _payload(self, packets: list[Encoded]) -> Payload:
+    def _payload(self, packets: Sequence[Encoded]) -> Payload:
         compress = any([packet.compress for packet in packets])
         if self.protocol == 4:
             return Payload(encode_payload(packets), "text/plain; charset=UTF-8", compress)
@@ -467,11 +502,11 @@ class Session(Timed):
             carrier.output_ready()
 
     def _overflow(self) -> None:
-        limits = self._owner.options.limits
-        name = "outbox_bytes" if self.outbox_bytes >= limits.outbox_bytes else "outbox_packets"
+        name, value = "outbox_bytes", self.outbox_bytes
+        if value < self._owner.outbox_bytes:
+            name, value = "outbox_packets", len(self._outbox)
         self._owner.count_limit(name)
-        value = self.outbox_bytes if name == "outbox_bytes" else len(self._outbox)
-        self._finish("transport close", {"limit": name, "value": value}, b"1", 1013)
+        self._finish("transport close", {"limit": name, "value": value}, code=1013)
         self._owner.defer(self)
 
     # Polling
@@ -483,21 +518,22 @@ class Session(Timed):
             long-polling": a client must not have two GETs at a time.
         """
         if self._poll is not None:
-            self._finish("transport error", {"message": "overlap from client"}, b"1")
+            self._finish("transport error", {"message": "overlap from client"})
             return False
         self._poll = carrier
         if self._outbox or self.state is CLOSING:
             self._signalled = True
             carrier.output_ready()
-        elif self._stage == PROBED:
-            self._send_noop()
         return True
 
     def poll_lost(self, carrier: Carrier) -> None:
         """The waiting GET was aborted by the client."""
-        if self._poll is carrier and self.state is not CLOSED:
-            self._poll = None
-            self._finish("transport error", {"message": "poll connection closed prematurely"}, None)
+        if self._poll is not carrier:
+            return
+        self._poll = None
+        self._final = None
+        if self._stage != WEBSOCKET:
+            self._finish("transport error", {"message": "poll connection closed prematurely"})
 
     def receive_post(self, carrier: Carrier) -> bool:
         """The head of a POST has come.
@@ -505,7 +541,7 @@ class Session(Timed):
         :returns: ``False`` if another one is being read, which closes the session.
         """
         if self._post is not None:
-            self._finish("transport error", {"message": "data request overlap from client"}, b"1")
+            self._finish("transport error", {"message": "data request overlap from client"})
             return False
         self._post = carrier
         return True
@@ -514,10 +550,7 @@ class Session(Timed):
         """The POST was aborted before its body was complete."""
         if self._post is carrier:
             self._post = None
-            if self.state is not CLOSED:
-                self._finish(
-                    "transport error", {"message": "data request connection closed prematurely"}, b"1"
-                )
+            self._finish("transport error", {"message": "data request connection closed prematurely"})
 
     def post_refused(self) -> None:
         """The POST was answered without its body; the session goes on."""
@@ -530,25 +563,31 @@ class Session(Timed):
         """
         self._post = None
         binary = request.headers.get("content-type") == "application/octet-stream"
-        if self.protocol == 4:
-            if binary:
-                self._finish("transport error", {"message": "invalid content"}, b"1")
-                return False
-            packets = decode_payload(request.body, self._owner.options.limits.payload_packets)
-        elif "j" in request.params:
-            packets = iter(v3.decode_payload(v3.decode_form(request.body), False))
-        else:
-            packets = iter(v3.decode_payload(request.body, binary))
+        if binary and self.protocol == 4:
+            self._finish("transport error", {"message": "invalid content"})
+            return False
+        if self.state is not OPEN:
+            return True
         try:
-            for packet in packets:
+            for packet in self._decode(request, binary):
                 self._receive_packet(packet, now)
                 if self.state is not OPEN:
                     break
         except RemoteProtocolError as error:
             if isinstance(error, PayloadTooLarge):
                 self._owner.count_limit(error.limit)
-            self._finish("parse error", None, b"1")
+            self._fail("parse error", None)
         return True
+
+    def _decode(self, request: Request, binary: bool) -> Iterable[str | bytes]:
+        body = request.body
+        max_packets = self._owner.options.limits.payload_packets
+        if "j" in request.params:
+            body = v3.decode_form(body)
+            binary = False
+        if self.protocol == 4:
+            return decode_payload(body, max_packets)
+        return v3.decode_payload(body, binary, max_packets)
 
     # WebSocket
 
@@ -605,12 +644,17 @@ class Session(Timed):
         if self._poll is not None:
             self._final = b"1"
             self._poll.output_ready()
+        if self._post is not None:
+            self._post.release(None)
+            self._post = None
+        if self.paused:
+            probe.carrier.pause(True)
         self._signalled = False
         self._observe("upgrade", WEBSOCKET)
         if self._outbox:
             self._signal()
         elif self.state is CLOSING:
-            self._finish("forced close", None, b"1")
+            self._finish("forced close", None)
         return True
 
     def receive_message(self, message: str | bytes, now: float) -> None:
@@ -622,13 +666,15 @@ class Session(Timed):
                 if message[:1] == MESSAGE and self.listeners is None and not self._ping_outstanding:
                     self.events.append(message[1:])
                     return
-                self._receive_packet(decode_packet(message), now)
+                if self.protocol == 4:
+                    message = decode_packet(message)
+                elif message[:1] == "b":
+                    message = v3.decode_base64(message)
             elif self.protocol == 3:
-                self._receive_packet(v3.decode_binary(message), now)
-            else:
-                self._receive_packet(message, now)
+                message = v3.decode_binary(message)
+            self._receive_packet(message, now)
         except InvalidPacket:
-            self._finish("parse error", None, b"1")
+            self._fail("parse error", None)
 
     def websocket_lost(self, carrier: Carrier, error: str | None) -> None:
         """A WebSocket of this session has ended.
@@ -638,11 +684,11 @@ class Session(Timed):
         if self._probe is not None and self._probe.carrier is carrier:
             self._probe = None
             self._stage = TRANSPORT[self._stage][WEBSOCKET_LOST]
-        elif self._carrier is carrier and self.state is not CLOSED:
+        elif self._carrier is carrier:
             if error is None:
-                self._finish("transport close", None, b"")
+                self._finish("transport close", None)
             else:
-                self._finish("transport error", {"message": error}, b"")
+                self._finish("transport error", {"message": error})
 
     def _drop_probe(self) -> None:
         probe = self._probe
@@ -683,17 +729,20 @@ class Session(Timed):
             self._reschedule()
             self.send_packet(PONG_PACKET)
             self._observe("heartbeat", None)
-        elif kind in {PING, PONG}:
-            self._finish("transport error", {"message": "invalid heartbeat direction"}, b"1")
-        elif kind == CLOSE and self._stage != WEBSOCKET:
-            self._finish("transport close", None, b"6")
+        elif kind in (PING, PONG):
+            self._fail("transport error", {"message": "invalid heartbeat direction"})
+        elif kind == CLOSE:
+            if self._stage != WEBSOCKET:
+                self._fail("transport close", None, b"6")
+        elif kind not in TYPES:
+            raise InvalidPacket("parser error")
 
     def handle_deadline(self, now: float) -> None:
         if self._closing_at <= now:
-            self._finish("forced close", None, b"")
+            self._finish("forced close", None)
         elif self._heartbeat_at <= now:
             if self.protocol == 3 or self._ping_outstanding:
-                self._finish("ping timeout", None, b"1")
+                self._finish("ping timeout", None)
             else:
                 self._ping_outstanding = True
                 self._ping_extended = False
@@ -711,13 +760,13 @@ class Session(Timed):
         self.deliver()
 
     def _send_ping(self) -> None:
-        """Heartbeats wait like any packet, but no bound is applied to them: at most one is ever outstanding."""
+        """A ping waits like any packet, but no bound is applied to it: there is never more than one."""
         if self._replay is not None:  # it overtakes, so that its answer confirms nothing
             self._ping_sent_at = self.confirmed_at
             self._replay.appendleft(PING_PACKET)
             self._replay_bytes += len(PING_PACKET.data)
             return
-        if self.state is OPEN:
+        if self.state is OPEN and PING_PACKET not in self._outbox:
             self._outbox.append(PING_PACKET)
             if not self._signalled:
                 self._signal()
@@ -735,8 +784,13 @@ class Session(Timed):
 
     # The end
 
+    def _fail(self, reason: str, details: dict[str, Any] | None, final: bytes = b"1") -> None:
+        """End the session because of a packet. Those that came before it are delivered first, while it is open."""
+        self.deliver()
+        self._finish(reason, details, final)
+
     def _finish(
-        self, reason: str, details: dict[str, Any] | None, final: bytes | None, code: int | None = None
+        self, reason: str, details: dict[str, Any] | None, final: bytes = b"1", code: int | None = None
     ) -> None:
         """End the session: a waiting GET gets ``final``, a WebSocket a close frame, a half-read POST is cut."""
         if self.state is CLOSED:
@@ -755,7 +809,7 @@ class Session(Timed):
             self._post = None
         if self._carrier is not None:
             self._carrier.release(code)
-        self.deadline = NEVER
+        self._owner.deadlines.cancel(self)
         if self._waiters is not None:
             self._taken()
         self.events.append(Closed(reason, details))
