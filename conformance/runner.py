@@ -25,6 +25,9 @@ TIMING_AT_ONCE = 24
 HEAVY_AT_ONCE = 2
 STARTING_AT_ONCE = 2
 
+REAPED = 0.1
+"""Seconds until the end of a process that has just crashed is known."""
+
 SURVIVAL = "No byte sequence of a client ends the server process."
 
 Progress = Callable[[Result], None]
@@ -81,6 +84,7 @@ async def run_checks(checks: list[Check], target: Target, progress: Progress) ->
             gate = asyncio.Semaphore(at_once)
             chosen = [check for check in checks if kind(check)]
             results += await asyncio.gather(*(run_gated(check, target, gate, progress) for check in chosen))
+        await asyncio.sleep(REAPED)
         results += [survival(server) for server in target.running.values()]
     finally:
         await target.stop()

@@ -16,6 +16,7 @@ from conformance.peer.engineio import (
     decode_payload,
     describe,
 )
+from conformance.peer.http import DisconnectedError
 from conformance.peer.socketio import Client
 from conformance.peer.websocket import Closed, RefusedError
 
@@ -263,7 +264,7 @@ async def of_websocket(bench: Bench) -> None:
     try:
         websocket = await bench.open_websocket(bench.target("websocket", sid=client.link.sid))
         await websocket.send("2probe")
-    except RefusedError:
+    except (RefusedError, DisconnectedError):
         pass
     await expect_alive(client)
 

@@ -126,5 +126,5 @@ CATALOGUE = (
     mutant("cors-no-credentials", "credentials not allowed", "cors.actual.headers"),
     mutant("compression-forced", "the compress flag ignored", "compression.polling.flag"),
     mutant("compression-never", "no compression", "compression.polling.gzip"),
-    mutant("not-modified-ignored", "no 304", "files.not-modified"),
+    mutant("not-modified-as-200", "no 304", "files.not-modified"),
 )
