@@ -1,29 +1,77 @@
-"""The command line: ``python -m chat_app --port 3000``."""
+"""The command line: ``python -m chat_app --port 3000 --database chat.db``."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import signal
+import sys
+from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from sio_core import Server, Socket
+import anyio
+
+from chat_app.app import Chat
+from chat_app.log import MessageLog, StorageError
+from sio_core import Server
 
 STATIC = Path(__file__).with_name("static")
 
+logger = logging.getLogger(__name__)
 
-def main() -> None:
-    """Serve the chat until it is interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m chat_app", description="A chat on sio_core.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=3000)
-    arguments = parser.parse_args()
-    io: Server[dict[str, object]] = Server()
 
-    def chat_message(socket: Socket[dict[str, object]], text: str) -> None:
-        io.emit("chat message", text)
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m chat_app",
+        description="A chat on sio_core. Open the address it prints in two windows.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for everybody")
+    parser.add_argument("--port", type=int, default=3000, help="port to listen on; 0 for any that is free")
+    parser.add_argument("--database", default="chat.db", metavar="FILE", help="where the messages are kept")
+    parser.add_argument(
+        "--cors",
+        action="append",
+        metavar="ORIGIN",
+        help="let pages of another origin connect; may be repeated",
+    )
+    parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="the event loop")
+    parser.add_argument("--verbose", action="store_true", help="tell about every event")
+    return parser.parse_args(arguments)
 
-    io.on("chat message", chat_message)
-    print(f"The chat is at http://{arguments.host}:{arguments.port}", flush=True)
-    io.run(arguments.host, arguments.port, static=STATIC)
+
+async def serve(options: argparse.Namespace, log: MessageLog) -> None:
+    """Serve the chat until SIGINT or SIGTERM."""
+    io: Server[dict[str, Any]] = Server(cors=options.cors)
+    chat = Chat(log)
+    io.register(chat)
+    if options.verbose:
+        chat.on_any(lambda socket, name, *args: logger.info("%s from %s: %r", name, socket.id, args))
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with io.listen(options.host, options.port, static=STATIC) as listening, chat.running():
+            print(f"The chat is at {listening.url} (Ctrl-C ends it)", flush=True)
+            async for _ in signals:
+                break
+            await io.close()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; what is wrong is said in one line."""
+    options = parse(arguments)
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
+    )
+    backend_options = {}
+    if options.backend == "asyncio":
+        backend_options["use_uvloop"] = find_spec("uvloop") is not None
+    try:
+        with closing(MessageLog.open(options.database)) as log:
+            anyio.run(serve, options, log, backend=options.backend, backend_options=backend_options)
+    except (StorageError, OSError, ValueError) as error:
+        sys.exit(f"chat_app: {error}")
 
 
 if __name__ == "__main__":
