@@ -61,7 +61,8 @@ class Comparison:
         self,
         strategy: SearchStrategy[Conversation] | SearchStrategy[Request],
         examples: int,
-        seed: int | None,
+        *,
+        fixed: bool,
     ) -> list[str]:
         """The smallest difference that Hypothesis finds, if any."""
 
@@ -107,7 +108,7 @@ def main() -> int:
                 runner.run(each.start())
         try:
             comparison = Comparison(runner, official, other)
-                        differences = [
+            differences = [
                 *comparison.compare_recorded(),
                 *comparison.compare_generated(conversations(), options.examples, fixed=not options.random),
                 *comparison.compare_generated(requests, options.examples, fixed=not options.random),
