@@ -152,12 +152,10 @@ class Server(Service, Generic[Data]):
         self.deadlines = self._hub.deadlines
         self._serve_client = serve_client
         self._health_path = health_path
-        self._draining = False
 
     # Serving
 
     def start(self, runtime: Runtime) -> None:
-        self._draining = False
         self._hub.start(runtime)
         for namespace in self._hub.namespaces.values():
             runtime.spawn(namespace.adapter.start)
@@ -166,7 +164,6 @@ class Server(Service, Generic[Data]):
         self._hub.stop()
 
     async def shut_down(self) -> None:
-        self._draining = True
         for socket in self._hub.sockets():
             socket.close("server shutting down", None)
         for namespace in list(self._hub.namespaces.values()):
@@ -178,7 +175,7 @@ class Server(Service, Generic[Data]):
 
     def resources(self) -> list[Resource]:
         path = self._health_path
-        return [Health(path, lambda: not self._draining)] if path is not None else []
+        return [Health(path, lambda: not self.draining)] if path is not None else []
 
     def stats(self) -> dict[str, Any]:
         """Return counts: sessions, sockets, namespaces, and how often each bound was hit."""

@@ -150,6 +150,13 @@ class Exchange(Carrier):
             session.post_lost(self)
             session.deliver()
 
+    def abandon(self) -> None:
+        """Those who carry it cannot wait any longer: its session ends, and what is left to say is the response."""
+        session = self._session
+        if session is not None and self._response is None:
+            session.close(discard=True)
+            session.deliver()
+
     def take_response(self) -> Response | None:
         """Take the response, if there is one now."""
         if self._response is None and self._ready and self._session is not None:

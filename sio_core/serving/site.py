@@ -12,7 +12,7 @@ from sio_core.engineio.engine import Engine
 from sio_core.limits import Limits
 from sio_core.wire.message import Request, Response
 
-__all__ = ["Resource", "Site"]
+__all__ = ["Resource", "Site", "not_found"]
 
 NOT_FOUND: Final = 404
 
@@ -97,10 +97,7 @@ class Site:
             response = resource.respond(request)
             if response is not None:
                 return response
-        paths = " or ".join([prefix for prefix, _ in self.engines])
-        return Response(
-            NOT_FOUND, [("Content-Type", "text/plain; charset=utf-8")], f"Socket.IO is at {paths}\n".encode()
-        )
+        return not_found([prefix for prefix, _ in self.engines])
 
     def date(self, now: float, wall_clock: Callable[[], str] = lambda: formatdate(usegmt=True)) -> str:
         """Return the value of the ``Date`` header, made once a second. RFC 9110 section 6.6.1."""
@@ -108,3 +105,9 @@ class Site:
             self._date = wall_clock()
             self._date_until = now + 1.0
         return self._date
+
+
+def not_found(paths: Sequence[str]) -> Response:
+    """Return the answer to a request for nothing that is here, which says what is."""
+    text = f"Socket.IO is at {' or '.join(paths)}\n"
+    return Response(NOT_FOUND, [("Content-Type", "text/plain; charset=utf-8")], text.encode())

@@ -1,4 +1,4 @@
-"""Serving without anybody else's server: listeners, signals, the drain."""
+"""What is served, and serving it without anybody else's server: listeners, signals, the drain."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from sio_core.engineio.deadlines import Deadlines
 from sio_core.engineio.engine import Engine
 from sio_core.runtime import Runtime
 from sio_core.serving import asyncio_shell
+from sio_core.serving.asgi import Application, AsgiShell, Receive, Scope, Send, WrappedApplication
 from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
 from sio_core.serving.clock import run_clock
 from sio_core.serving.site import Resource, Site
@@ -61,15 +62,27 @@ class Listening:
 
 
 class Service(ABC):
-    """Something that can be served: what :class:`Server` and :class:`EngineServer` have in common."""
+    """Something that can be served: what :class:`Server` and :class:`EngineServer` have in common.
+
+    It is an ASGI application too.
+
+    :ivar draining: it is being closed, or was, and opens no session until it is started again.
+    :ivar now: seconds on the clock of the event loop it runs in.
+    :ivar starting: set once a start that is under way is complete.
+    """
 
     engine: Engine
     deadlines: Deadlines
 
     def __init__(self) -> None:
+        self.draining = False
+        self.now: Callable[[], float] = lambda: 0.0
+        self.starting: anyio.Event | None = None
         self._stops: list[anyio.Event] = []
         self._shells: list[AsyncioShell | StreamShell] = []
         self._users = 0
+        self._asgi: AsgiShell | None = None
+        self._uvicorn_protocol: type[asyncio.Protocol] | None = None
 
     # What the kinds of service add
 
@@ -172,7 +185,7 @@ class Service(ABC):
             async with anyio.create_task_group() as task_group:
                 runtime = Runtime.current(task_group)
                 for service in services:
-                    service.begin(runtime, task_group)
+                    service.begin(runtime, task_group.start_soon)
                 stopping = anyio.Event()
                 self._stops.append(stopping)
                 try:
@@ -243,17 +256,90 @@ class Service(ABC):
             task_group.start_soon(serve, handle.dup())
         return shell, scope.cancel
 
-    def begin(self, runtime: Runtime, task_group: anyio.abc.TaskGroup) -> None:
-        """One more listener uses this service; the first starts it."""
+    # Serving in somebody else's server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be an ASGI application: served as it is, or mounted into one.
+
+        :raises ValueError: for a scope that is neither of HTTP, WebSocket nor lifespan.
+        """
+        await self._asgi_shell(scope, receive, send)
+
+    def wrap(self, app: Application) -> WrappedApplication:
+        """Return an ASGI application that answers for this server, and hands everything else to ``app``."""
+        return WrappedApplication(self._asgi_shell, app)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
+        """Run for as long as the block lasts, and at its end tell the clients and let them go.
+
+        For an application that this server is mounted into: ``FastAPI(lifespan=io.lifespan)``, or
+        ``async with io.lifespan():`` inside a lifespan of its own.
+
+        :param app: what frameworks hand over; not used.
+        """
+        failure: Exception | None = None
+        async with anyio.create_task_group() as task_group:
+            self.begin(Runtime.current(task_group), task_group.start_soon)
+            try:
+                yield
+            except Exception as error:
+                failure = error  # the task group would wrap it
+            finally:
+                with anyio.CancelScope(shield=True):
+                    if not self.draining:
+                        await self.close()
+                    with anyio.move_on_after(DRAIN_TIME):
+                        await self._asgi_shell.drain()
+                self.end()
+                task_group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    @property
+    def uvicorn_protocol(self) -> type[asyncio.Protocol]:
+        """The class for the setting ``ws`` of uvicorn: this server's WebSockets run on its own connection code.
+
+        Those of other paths get what uvicorn gives them by default.
+
+        :raises ImportError: if uvicorn is not installed.
+        """
+        if self._uvicorn_protocol is None:
+            from sio_core.serving.uvicorn import make_protocol  # noqa: PLC0415 - needs uvicorn, an optional package
+
+            self._uvicorn_protocol = make_protocol(self)
+        return self._uvicorn_protocol
+
+    @property
+    def _asgi_shell(self) -> AsgiShell:
+        if self._asgi is None:
+            self._asgi = AsgiShell(self)
+        return self._asgi
+
+    # Both
+
+    @property
+    def running(self) -> bool:
+        """Whether it belongs to an event loop, and its clock runs."""
+        return self._users > 0
+
+    def begin(self, runtime: Runtime, start_soon: Callable[..., object]) -> None:
+        """One more listener uses this service; the first starts it.
+
+        :param start_soon: runs an async function with arguments, until the service is ended.
+        """
         self._users += 1
         if self._users == 1:
+            self.draining = False
+            self.now = runtime.now
             self.start(runtime)
-            task_group.start_soon(run_clock, self.deadlines, runtime.now)
+            start_soon(run_clock, self.deadlines, runtime.now)
 
     def end(self) -> None:
         """A listener is done with this service; the last stops it."""
         self._users -= 1
         if not self._users:
+            self.draining = False
             self.stop()
 
     async def close(self) -> None:
@@ -261,6 +347,7 @@ class Service(ABC):
 
         The server can listen again afterwards.
         """
+        self.draining = True
         for stopping in self._stops:
             stopping.set()
         await self.shut_down()

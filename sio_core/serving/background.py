@@ -1,0 +1,80 @@
+"""A server that other people's code calls, and that nobody has started.
+
+A mounted application gets no lifespan: the ASGI specification sends it to the outermost application, and frameworks do
+not hand it on. So the first request starts the clock, and it runs for as long as the event loop does:
+
+- on asyncio as a task of its own, which the loop cancels when it ends;
+- on trio in a nursery inside a system task, which lives until the main task has ended. An application's tasks need a
+  nursery there, and no request may own it, for they outlive requests.
+
+Nobody tells such a server that the end has come, so it cannot tell its clients. ``io.lifespan`` can; where that is
+used there is nothing to start here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import sniffio
+
+from sio_core.runtime import AsyncioRuntime, Runtime
+
+if TYPE_CHECKING:
+    from sio_core.serving.standalone import Service
+
+__all__ = ["ensure_running", "start_on_asyncio"]
+
+logger = logging.getLogger(__name__)
+
+
+async def ensure_running(service: Service) -> None:
+    """Start a server that does not run."""
+    if service.running:
+        return
+    if sniffio.current_async_library() == "asyncio":
+        start_on_asyncio(service)
+        return
+    import trio.lowlevel  # noqa: PLC0415 - only here is trio known to be installed
+
+    if service.starting is None:
+        service.starting = anyio.Event()
+        trio.lowlevel.spawn_system_task(run_on_trio, service, service.starting)
+    await service.starting.wait()
+
+
+def start_on_asyncio(service: Service) -> None:
+    """Start a server on the loop that runs this."""
+    loop = asyncio.get_running_loop()
+
+    def start_soon(function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        # Not in the context of the request that happens to be the first.
+        task = loop.create_task(function(*args), context=contextvars.Context())
+        task.add_done_callback(ended)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        service.end()
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("the clock has stopped", exc_info=task.exception())
+
+    service.begin(AsyncioRuntime(loop), start_soon)
+
+
+async def run_on_trio(service: Service, started: anyio.Event) -> None:
+    """Hold the nursery of a server until the event loop ends."""
+    try:
+        async with anyio.create_task_group() as task_group:
+            service.begin(Runtime.current(task_group), task_group.start_soon)
+            service.starting = None
+            started.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                service.end()
+    except* Exception:
+        # An exception that leaves a system task ends the program.
+        logger.exception("a task of the server has failed")
