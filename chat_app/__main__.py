@@ -45,7 +45,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 async def serve(options: argparse.Namespace, log: MessageLog) -> None:
     """Serve the chat until SIGINT or SIGTERM."""
-    io: Server[dict[str, Any]] = Server(cors=options.cors)
+    io: Server[dict[str, Any]] = Server(cors=options.cors, connection_state_recovery=True)
     chat = Chat(log)
     io.register(chat)
     if options.verbose:

@@ -40,6 +40,8 @@ PAGES: Final = "pages"
 """The room of all clients that are our own page."""
 TUTORIAL: Final = "tutorial"
 """The room of all clients of the tutorial that have everything up to the head."""
+GUEST: Final = "guest-"
+"""Begins the user id of somebody who has none: a client of the tutorial."""
 FIRST_PAGE: Final = 50
 """Messages shown when a room is opened."""
 ABSENCE: Final = 2.0
@@ -92,20 +94,19 @@ class Chat(Namespace):
     def on_connection(self, socket: Client) -> None:
         """Somebody has come, or has come back."""
         auth = socket.handshake.auth
-        user = public_id(auth.get("client"))
         if not socket.recovered:
-            socket.data["user"] = user or f"guest-{token_hex(8)}"
-        person, is_new = self._people.enter(socket.data["user"], socket.id, auth.get("nickname"))
-        if user:
-            socket.join(PAGES, home(user))
-            socket.emit("welcome", self._welcome(person))
-        elif not socket.recovered:
             offset = auth.get("serverOffset")
             socket.data["offset"] = offset if type(offset) is int else 0
-        if not user and TUTORIAL not in socket.rooms:
-            socket.spawn(self._catch_up, socket)
+            socket.data["user"] = public_id(auth.get("client")) or GUEST + token_hex(8)
+        user: str = socket.data["user"]
+        person, is_new = self._people.enter(user, socket.id, auth.get("nickname"))
         if is_new:
-            self.to(PAGES).except_(home(user)).emit("joined", as_person(person))
+            self.to(PAGES).emit("joined", as_person(person))
+        if not user.startswith(GUEST):
+            socket.join(PAGES, home(user))
+            socket.emit("welcome", self._welcome(person))
+        elif TUTORIAL not in socket.rooms:  # also one that was lost on the way to the head, and has come back
+            socket.spawn(self._catch_up, socket)
 
     def on_disconnect(self, socket: Client) -> None:
         """A connection has ended."""

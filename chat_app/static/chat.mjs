@@ -426,12 +426,8 @@ element("input").addEventListener("input", () => {
 
 function fitInput() {
   const input = element("input");
-  const stays = list.isAtEnd;
   input.style.height = "auto";
-  input.style.height = `${Math.min(input.scrollHeight, 160)}px`;
-  if (stays) {
-    list.scrollToEnd();
-  }
+  input.style.height = `${Math.min(input.scrollHeight + 2, 160)}px`;
 }
 
 // People

@@ -6,6 +6,7 @@ const TOGETHER = 5 * 60_000; // milliseconds within which messages of one person
 
 export class MessageList {
   #pending = new Map();
+  #isPinned = true;
 
   /**
    * @param {HTMLElement} scroll the element that scrolls
@@ -16,6 +17,12 @@ export class MessageList {
     this.scroll = scroll;
     this.list = list;
     this.actions = actions;
+    scroll.addEventListener("scroll", () => {
+      this.#isPinned = this.isAtEnd;
+    });
+    const keep = new ResizeObserver(() => this.#isPinned && this.scrollToEnd());
+    keep.observe(scroll); // a keyboard has opened, or the window has turned
+    keep.observe(list);
   }
 
   get isAtEnd() {
@@ -23,6 +30,7 @@ export class MessageList {
   }
 
   scrollToEnd() {
+    this.#isPinned = true;
     this.scroll.scrollTop = this.scroll.scrollHeight;
   }
 
@@ -39,7 +47,7 @@ export class MessageList {
 
   /** Add a message at its place: after the others, before what is still on its way. */
   append(message, me) {
-    const stays = this.isAtEnd;
+    const stays = this.#isPinned;
     const own = message.user === me ? this.#pending.get(message.id) : undefined;
     const item = makeMessage(message, me);
     if (own) {
@@ -69,7 +77,7 @@ export class MessageList {
   /** Show what one has said and the log has not shown yet. */
   showEntry(entry) {
     const known = this.#pending.get(entry.id);
-    const stays = this.isAtEnd;
+    const stays = this.#isPinned;
     const item = makeEntry(entry, this.actions);
     this.#pending.delete(entry.id);
     this.#pending.set(entry.id, item);
@@ -154,7 +162,9 @@ function makeItem({ user, nickname, text, time }, isOwn) {
   when.title = new Date(time).toLocaleString();
   const about = make("span", "about", "");
   about.append(when);
-  body.append(author, words, about);
+  const line = make("div", "line", "");
+  line.append(words, about);
+  body.append(author, line);
   item.append(avatar, body);
   return item;
 }
