@@ -10,13 +10,13 @@ Engine.IO protocol v3, "Encoding".
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from sio_core.errors import InvalidPacket
+from sio_core.errors import InvalidPacket, PayloadTooLarge
 
 __all__ = [
     "decode_base64",
@@ -125,31 +125,32 @@ def encode_binary_payload(packets: Iterable[str | bytes]) -> bytes:
     return b"".join(parts)
 
 
-def decode_payload(body: bytes, binary: bool, max_packets: int = 10_000) -> list[str | bytes]:
-    """Return the packets of a request body.
+def decode_payload(body: bytes, binary: bool, max_packets: int = 10_000) -> Iterator[str | bytes]:
+    """Yield the packets of a request body.
+
+    A text is read packet by packet: those before an error have been yielded. A binary body is read as a whole.
+    What is not UTF-8 in a text body is replaced. All of this is as in the official server.
 
     :param binary: whether it came as ``application/octet-stream``.
-    :param max_packets: more packets than this are an error.
-    :raises InvalidPacket: if it cannot be parsed; then none of its packets counts. A client that writes such
-        a body is broken, and its session ends with "parse error".
+    :param max_packets: how many packets are allowed.
+    :raises PayloadTooLarge: if there are more.
+    :raises InvalidPacket: if the body cannot be parsed.
     """
     if not body:
         raise InvalidPacket("parser error")
-    return _decode_binary_payload(body, max_packets) if binary else _decode_text_payload(body, max_packets)
-
-
-def _decode_text_payload(body: bytes, max_packets: int) -> list[str | bytes]:
-    text = _text(body)
+    if binary:
+        yield from _decode_binary_payload(body, max_packets)
+        return
+    text = body.decode("utf-8", "replace")
     # The lengths count UTF-16 code units. Only a text with characters of two units needs another form.
     units = b"" if text.isascii() or max(text) <= "\uffff" else text.encode("utf-16-le")
     size = len(units) // 2 if units else len(text)
-    packets: list[str | bytes] = []
     position = 0
     entries = 0
     while position < size:
         entries += 1
         if entries > max_packets:
-            raise InvalidPacket("parser error")
+            raise _too_many(max_packets)
         # The length and its colon are characters of one unit, so cutting here can only spoil what follows.
         end = position + _MAX_LENGTH_DIGITS + 1
         head = units[2 * position : 2 * end].decode("utf-16-le", "replace") if units else text[position:end]
@@ -163,9 +164,8 @@ def _decode_text_payload(body: bytes, max_packets: int) -> list[str | bytes]:
         if position == start:
             # "0:" is how an empty payload is written.
             continue
-        packet = _units(units[2 * start : 2 * position]) if units else text[start:position]
-        packets.append(decode_base64(packet) if packet.startswith("b") else packet)
-    return packets
+        packet = _decode_units(units[2 * start : 2 * position]) if units else text[start:position]
+        yield decode_base64(packet) if packet.startswith("b") else packet
 
 
 def _decode_binary_payload(body: bytes, max_packets: int) -> list[str | bytes]:
@@ -174,7 +174,7 @@ def _decode_binary_payload(body: bytes, max_packets: int) -> list[str | bytes]:
     position = 0
     while position < size:
         if len(packets) >= max_packets:
-            raise InvalidPacket("parser error")
+            raise _too_many(max_packets)
         kind = body[position]
         end = body.find(b"\xff", position + 1, position + _MAX_LENGTH_DIGITS + 2)
         if kind > 1 or end <= position + 1:
@@ -191,12 +191,16 @@ def _decode_binary_payload(body: bytes, max_packets: int) -> list[str | bytes]:
         if kind == 1:
             packets.append(decode_binary(data))
         else:
-            packet = _text(data)
+            packet = _decode_text(data)
             packets.append(decode_base64(packet) if packet.startswith("b") else packet)
     return packets
 
 
-def _text(data: bytes) -> str:
+def _too_many(max_packets: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"more than {max_packets} packets in one payload", "payload_packets")
+
+
+def _decode_text(data: bytes) -> str:
     text: str | None
     try:
         text = data.decode()
@@ -207,7 +211,7 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _units(data: bytes) -> str:
+def _decode_units(data: bytes) -> str:
     text: str | None
     try:
         text = data.decode("utf-16-le")

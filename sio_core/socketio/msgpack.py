@@ -111,7 +111,7 @@ class _Rewriter(Rewriter):
         return value
 
     def moment(self, value: datetime) -> object:
-        if value.tzinfo is None:
+        if value.utcoffset() is None:
             return value
         milliseconds = (value - _EPOCH) // _MILLISECOND
         return msgspec.msgpack.Ext(0, milliseconds.to_bytes(8, "big", signed=True))

@@ -46,6 +46,7 @@ _ACKS: Final = (ACK, BINARY_ACK)
 _DIGITS: Final = re.compile(r"[0-9]+")
 _MAX_ID_DIGITS: Final = 16
 _MAX_COUNT_DIGITS: Final = 9
+_MAX_QUERY_LENGTH: Final = 4_096
 
 # The escapes of JSON that matter for surrogates: a run of escaped backslashes (which hides what follows it),
 # a pair, and, as the only group, a surrogate that is left without its partner.
@@ -420,8 +421,8 @@ class JsonDecoder(Decoder):
 
     def _check_namespace(self, kind: int, namespace: str) -> None:
         # A client of Socket.IO 2 carries its parameters here when it connects: "/chat?token=...".
-        name = namespace.partition("?")[0] if kind == CONNECT else namespace
-        if len(name) > self._limits.namespace_length:
+        name, _, query = namespace.partition("?") if kind == CONNECT else (namespace, "", "")
+        if len(name) > self._limits.namespace_length or len(query) > _MAX_QUERY_LENGTH:
             raise InvalidPacket("invalid namespace")
 
     def _attach(self, attachment: bytes | bytearray | memoryview) -> Packet | None:

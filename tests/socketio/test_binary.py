@@ -40,7 +40,7 @@ def test_extractor_that_must_not_extract() -> None:
 
 
 def test_reconstruct_anywhere() -> None:
-    data = ["a", placeholder(1), {"b": [placeholder(0), {"c": placeholder(2)}]}, [], {}, None]
+    data: list[Any] = ["a", placeholder(1), {"b": [placeholder(0), {"c": placeholder(2)}]}, [], {}, None]
     reconstruct(data, [b"0", b"1", b"2"], False)
     assert data == ["a", b"1", {"b": [b"0", {"c": b"2"}]}, [], {}, None]
 
@@ -67,7 +67,7 @@ def test_placeholder_without_number() -> None:
 @pytest.mark.parametrize("mark", [1, "true", 1.0, [True], None, False])
 def test_only_true_marks_a_placeholder(mark: Any) -> None:
     # 1 == True in Python; in JavaScript, and in the protocol, they differ.
-    data = ["a", {"_placeholder": mark, "num": 0}]
+    data: list[Any] = ["a", {"_placeholder": mark, "num": 0}]
     reconstruct(data, [b"0"], False)
     assert data == ["a", {"_placeholder": mark, "num": 0}]
 

@@ -110,7 +110,7 @@ STRICTER = re.compile(r"""
 @example('51-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]', [b"1"])
 @example('2["a","\\ud800\\udc00\\udc00\\\\ud800"]', [])
 def test_we_refuse_what_they_refuse(peer: Peer, text: str, attachments: list[bytes]) -> None:
-    messages = [text, *attachments]
+    messages: list[str | bytes] = [text, *attachments]
     theirs: list[dict[str, Any]] | None
     ours: list[Packet] | None
     try:

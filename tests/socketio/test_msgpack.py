@@ -202,6 +202,7 @@ def test_decoded_values(packed: str, value: Any) -> None:
         (datetime(2020, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), "d7000000016f5e66e800"),
         (datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), "d700ffffffffffffffff"),
         (datetime(2020, 1, 1), "b3" + b"2020-01-01T00:00:00".hex()),
+        ([datetime(2020, 1, 1), "\ud800"], "92b3" + b"2020-01-01T00:00:00".hex() + "a3efbfbd"),
         ("\ud800", "a3efbfbd"),
         ({1: 2, "\udc00": 3}, "82a13102a3efbfbd03"),
         (Point(1, b"\x01"), "82a17801a56c6162656cc40101"),

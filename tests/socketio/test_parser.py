@@ -797,6 +797,8 @@ def test_namespace_length() -> None:
     # Clients of Socket.IO 2 connect with their parameters behind the name.
     assert decode("0/12345?token=0123456789", limits=limits).namespace == "/12345?token=0123456789"
     assert refusal("0/123456?token=0123456789", limits=limits) == "invalid namespace"
+    assert decode("0/a?" + "b" * 4_096, limits=limits)
+    assert refusal("0/a?" + "b" * 4_097, limits=limits) == "invalid namespace"
     assert refusal("1/12345?token=0123456789", limits=limits) == "invalid namespace"
 
 
