@@ -377,5 +377,6 @@ async def garbage_after_upgrade(bench: Bench) -> None:
         connection = await bench.connection()
         await connection.send_request("GET", target, upgrade_headers("AAAAAAAAAAAAAAAAAAAAAA=="))
         await connection.send(bytes(range(255, 0, -1)))
-        await connection.read_to_end()
+        await bench.settle()
+        connection.abort()
     await expect_alive(witness)

@@ -102,7 +102,7 @@ async def poll_at_upgrade(bench: Bench) -> None:
     session = await bench.polling()
     websocket = await bench.probe(session)
     pending = await session.begin_poll()
-    await asyncio.sleep(0.02)
+    await bench.settle()
     await websocket.send("5")
     async with asyncio.timeout(1.5):
         response = await pending.read_response()

@@ -204,11 +204,12 @@ async def ack_asked_ids(bench: Bench) -> None:
     client = await bench.client("websocket")
     await client.emit("ask", "first")
     await client.emit("ask", "second")
-    first, second = await client.receive(), await client.receive()
-    expect(first.id != second.id, "two ids", (first.id, second.id))
-    await client.send(f"43{second.id}[2]", f"43{first.id}[1]")
-    await client.expect_event("answer", 2)
-    await client.expect_event("answer", 1)
+    questions = [await client.receive(), await client.receive()]
+    expect(questions[0].id != questions[1].id, "two ids", [question.id for question in questions])
+    for question in reversed(questions):
+        await client.send(f'43{question.id}["to the {question.data[1]}"]')
+    answers = [(await client.receive_event("answer")).data[1] for _ in questions]
+    expect_equal(sorted(answers), ["to the first", "to the second"])
 
 
 @check("socketio.ack.asked-twice", "A second ack of one question is ignored.", ACKS)
