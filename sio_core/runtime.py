@@ -48,6 +48,10 @@ class Runtime(ABC):
     def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function from the loop; may be called in any thread, and keeps the order of its calls."""
 
+    @abstractmethod
+    async def join(self) -> None:
+        """Wait until every task of :meth:`spawn` has ended."""
+
     @staticmethod
     def current(task_group: anyio.abc.TaskGroup) -> Runtime:
         """Return the runtime of the loop that runs this; its tasks end with ``task_group`` on trio."""
@@ -86,11 +90,15 @@ class AsyncioRuntime(Runtime):
     def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
         self._loop.call_soon_threadsafe(function, *args)
 
+    async def join(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
 
 class TrioRuntime(Runtime):
     """trio. Its tasks belong to the task group that the server runs in."""
 
-    __slots__ = ("_task_group", "_token")
+    __slots__ = ("_idle", "_running", "_task_group", "_token")
 
     def __init__(self, task_group: anyio.abc.TaskGroup) -> None:
         import trio.lowlevel  # noqa: PLC0415 - only here is trio known to be installed
@@ -98,18 +106,34 @@ class TrioRuntime(Runtime):
         super().__init__(starts_at_once=False)
         self._task_group = task_group
         self._token = trio.lowlevel.current_trio_token()
+        self._running = 0
+        self._idle: anyio.Event | None = None
 
     def now(self) -> float:
         return anyio.current_time()
 
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
-        self._task_group.start_soon(function, *args)
+        self._running += 1
+        self._task_group.start_soon(self._run, function, args)
+
+    async def _run(self, function: AsyncFunction, args: tuple[Any, ...]) -> None:
+        try:
+            await function(*args)
+        finally:
+            self._running -= 1
+            if not self._running and self._idle is not None:
+                self._idle.set()
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         self._token.run_sync_soon(function, *args)
 
     def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
         self._token.run_sync_soon(function, *args)
+
+    async def join(self) -> None:
+        while self._running:
+            self._idle = anyio.Event()
+            await self._idle.wait()
 
 
 class Waiter:

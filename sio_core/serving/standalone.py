@@ -36,6 +36,9 @@ BACKLOG: Final = 2_048
 DRAIN_TIME: Final = 10.0
 """Seconds that connections get to end after they were told to."""
 
+SETTLE_TIME: Final = 3.0
+"""Seconds that what the application does when its clients have gone may take, before the server is gone too."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -81,6 +84,7 @@ class Service(ABC):
         self._stops: list[anyio.Event] = []
         self._shells: list[AsyncioShell | StreamShell] = []
         self._users = 0
+        self._runtime: Runtime | None = None
         self._asgi: AsgiShell | None = None
         self._uvicorn_protocol: type[asyncio.Protocol] | None = None
 
@@ -205,6 +209,8 @@ class Service(ABC):
                                 await service.close()
                             await drain(shell)
                             self._shells.remove(shell)
+                            for service in services:
+                                await service.settle()
                 finally:
                     self._stops.remove(stopping)
                     for service in services:
@@ -291,6 +297,7 @@ class Service(ABC):
                         await self.close()
                     with anyio.move_on_after(DRAIN_TIME):
                         await self._asgi_shell.drain()
+                    await self.settle()
                 self.end()
                 task_group.cancel_scope.cancel()
         if failure is not None:
@@ -332,14 +339,22 @@ class Service(ABC):
         if self._users == 1:
             self.draining = False
             self.now = runtime.now
+            self._runtime = runtime
             self.start(runtime)
             start_soon(run_clock, self.deadlines, runtime.now)
+
+    async def settle(self) -> None:
+        """Wait for what the application does: listeners of ``disconnect`` above all."""
+        if self._runtime is not None:
+            with anyio.move_on_after(SETTLE_TIME):
+                await self._runtime.join()
 
     def end(self) -> None:
         """A listener is done with this service; the last stops it."""
         self._users -= 1
         if not self._users:
             self.draining = False
+            self._runtime = None
             self.stop()
 
     async def close(self) -> None:
