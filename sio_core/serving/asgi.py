@@ -56,12 +56,19 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 """Any ASGI application. Servers and frameworks have types of their own for the three arguments."""
 
 FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
-NO_CONTENT: Final = frozenset({204, 304})
+SWITCHING_PROTOCOLS: Final = 101
+NO_CONTENT: Final = frozenset({SWITCHING_PROTOCOLS, 204, 304})
 
 SHUTDOWN_COMPLETE: Final[Message] = {"type": "lifespan.shutdown.complete"}
 
 NORMAL_CLOSURE: Final = 1000
 TOO_BIG: Final = 1009
+# RFC 6455 section 7.4.1. Servers report with these what they have found wrong with the peer's frames.
+VIOLATIONS: Final = {
+    1002: "Protocol error",
+    1007: "Invalid UTF-8 sequence",
+    1009: "Max payload size exceeded",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -293,8 +300,6 @@ class HttpAnswer:
             return
         self._started = True
         headers = encode_headers(response)
-        if response.status not in NO_CONTENT:
-            headers.append((b"content-length", b"%d" % len(response.body)))
         if close and self._http_1:
             headers.append((b"connection", b"close"))
         body = b"" if self._is_head else response.body
@@ -451,13 +456,11 @@ class AsgiWebSocket(Carrier):
                 self._resumed = anyio.Event()
                 await self._resumed.wait()
             message = await self._receive()
-            data = message.get("text")
-            if data is None:
-                data = message.get("bytes")
-            if message["type"] != "websocket.receive" or data is None:
-                self._lost(None)
+            if message["type"] != "websocket.receive":
+                self._lost(VIOLATIONS.get(message.get("code", NORMAL_CLOSURE)))
                 return
-            self._received(data, self._now())
+            text = message.get("text")
+            self._received(message.get("bytes", b"") if text is None else text, self._now())
 
     def _received(self, message: str | bytes, now: float) -> None:
         session = self._session
@@ -465,7 +468,7 @@ class AsgiWebSocket(Carrier):
             return
         if is_larger(message, self._engine.options.max_http_buffer_size):
             self._engine.count_limit("max_http_buffer_size")
-            self._lost("Max payload size exceeded")
+            self._lost(VIOLATIONS[TOO_BIG])
             self.release(TOO_BIG)
         elif not self._probing:
             session.receive_message(message, now)
@@ -606,12 +609,16 @@ def answer_of(resources: list[Resource], request: Request) -> Response | None:
 
 
 def encode_headers(response: Response) -> list[tuple[bytes, bytes]]:
-    """Return header fields as ASGI wants them, without those that frame the message."""
-    return [
+    """Return header fields as ASGI wants them; those that frame the message are made here."""
+    headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in response.headers
         if name.lower() not in FRAMING
     ]
+    # A length of nothing is harmless after a preflight, and some browsers wait for one.
+    if response.status not in NO_CONTENT or ("Content-Length", "0") in response.headers:
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    return headers
 
 
 async def attempt(send: Send, message: Message) -> bool:
@@ -630,7 +637,7 @@ def accept_message(scope: Scope, headers: list[tuple[str, str]]) -> Message:
     return {
         "type": "websocket.accept",
         "subprotocol": offered[0] if offered else None,
-        "headers": encode_headers(Response(101, [*headers])),
+        "headers": encode_headers(Response(SWITCHING_PROTOCOLS, [*headers])),
     }
 
 
@@ -642,7 +649,7 @@ async def refuse_websocket(scope: Scope, send: Send, response: Response) -> None
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await attempt(send, {"type": "websocket.close", "code": NORMAL_CLOSURE, "reason": ""})
         return
-    headers = [*encode_headers(response), (b"content-length", b"%d" % len(response.body))]
+    headers = encode_headers(response)
     start = {"type": "websocket.http.response.start", "status": response.status, "headers": headers}
     if await attempt(send, start):
         await attempt(
