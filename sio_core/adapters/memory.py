@@ -79,7 +79,7 @@ class Pruner(Timed):
 
     def handle_deadline(self, now: float) -> None:
         self.deadline = NEVER
-        self._adapter.prune(now)
+        self._adapter.prune()
 
 
 class RecoveringMemoryAdapter(MemoryAdapter):
@@ -131,8 +131,9 @@ class RecoveringMemoryAdapter(MemoryAdapter):
             self._pruner.schedule(now + self._window)
         return now
 
-    def prune(self, now: float) -> None:
+    def prune(self) -> None:
         """Let go what is too old, and come again if anything is left."""
+        now = self._clock()  # a deadline's `now` may be older than what was sent last
         if self._log.prune(now):
             self._pruner.schedule(now + self._window)
         if not self.keeps_sessions:

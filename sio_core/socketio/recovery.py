@@ -392,7 +392,8 @@ class RecoveryLog(Generic[Content]):
     ) -> list[Content] | str:
         """The client that claimed a session is let in: consume the session, return what was missed.
 
-        :param rooms: the rooms it is in now, with the numbers of their joining.
+        :param rooms: the rooms it is in now, with the numbers of their joining; for those it was taken out of meanwhile
+            it gets nothing.
         :returns: what to send again, in order; or why it cannot be had, if that has changed since :meth:`find`.
         """
         if self.sessions.get(session.pid) is not session or session.lost_at < now - self._window:
@@ -406,10 +407,13 @@ class RecoveryLog(Generic[Content]):
         track.resumed_at = now
         offset = session.offset
         missed: list[Logged[Content]] = []
+        all_rooms = {**session.rooms, **rooms}
         for event in reversed(self._events):
             if event.number <= offset:
                 break
-            if is_for(event, rooms, track):
+            if event.rooms and not is_in_any(event.rooms, event.number, rooms, track):
+                continue
+            if not event.except_ or not is_in_any(event.except_, event.number, all_rooms, track):
                 missed.append(event)
         for event in reversed(track.private or ()):
             if event.number <= offset:
@@ -451,13 +455,6 @@ class RecoveryLog(Generic[Content]):
 def event_number(event: Logged[Any]) -> int:
     """Return what orders events."""
     return event.number
-
-
-def is_for(event: Logged[Any], rooms: Mapping[str, int], track: Track[Any]) -> bool:
-    """Whether a broadcast was for a client, by the rooms it was in when the broadcast was sent."""
-    if event.rooms and not is_in_any(event.rooms, event.number, rooms, track):
-        return False
-    return not event.except_ or not is_in_any(event.except_, event.number, rooms, track)
 
 
 def is_in_any(names: Collection[str], number: int, rooms: Mapping[str, int], track: Track[Any]) -> bool:
