@@ -98,7 +98,7 @@ class BroadcastOperator:
     Rooms form a union; a socket receives one copy. No room at all means everyone.
     """
 
-    __slots__ = ("_compress", "_except", "_local", "_namespace", "_rooms", "_timeout", "_volatile")
+    __slots__ = ("_compress", "_droppable", "_except", "_local", "_namespace", "_rooms", "_timeout")
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class BroadcastOperator:
         self._namespace = namespace
         self._rooms = rooms
         self._except = except_
-        self._volatile = volatile
+        self._droppable = volatile
         self._local = local
         self._compress = compress
         self._timeout = timeout
@@ -123,7 +123,7 @@ class BroadcastOperator:
             self._namespace,
             self._rooms,
             self._except,
-            self._volatile,
+            self._droppable,
             self._local,
             self._compress,
             self._timeout,
@@ -131,7 +131,7 @@ class BroadcastOperator:
 
     def _options(self) -> BroadcastOptions:
         return BroadcastOptions(
-            self._rooms, self._except, self._volatile, self._local, self._compress, self._timeout
+            self._rooms, self._except, self._droppable, self._local, self._compress, self._timeout
         )
 
     def to(self, *rooms: str) -> BroadcastOperator:
@@ -166,7 +166,7 @@ class BroadcastOperator:
     def volatile(self) -> BroadcastOperator:
         """Drop the event where it cannot leave at once."""
         operator = self._copy()
-        operator._volatile = True
+        operator._droppable = True
         return operator
 
     @property

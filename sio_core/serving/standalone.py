@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import ssl as tls
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,9 @@ from sio_core.serving.clock import run_clock
 from sio_core.serving.site import Resource, Site
 from sio_core.serving.static_files import StaticFiles
 from sio_core.serving.trio_shell import StreamDriver, StreamShell
+
+if sys.platform != "win32":
+    import resource
 
 __all__ = ["Listening", "Service"]
 
@@ -135,6 +139,7 @@ class Service(ABC):
             raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
         if workers != 1:
             raise ValueError(f"workers must be 1, not {workers!r}")
+        raise_file_limit()
         options: dict[str, Any] = {}
         if backend == "asyncio":
             options["use_uvloop"] = find_spec("uvloop") is not None if use_uvloop is None else use_uvloop
@@ -397,6 +402,14 @@ async def drain(shell: AsyncioShell | StreamShell) -> None:
         driver.abort()
     if shell.site.connections:
         await idle.wait()
+
+
+def raise_file_limit() -> None:
+    """Let the process open as many files as it may: each connection is one."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
