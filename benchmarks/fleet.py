@@ -87,7 +87,7 @@ SERVERS: dict[str, ServerSpec] = {
             "a bare epoll loop answering prepared bytes (no server)",
             "limit",
             "limit",
-            frozenset({"rooms", "polling", "idle", "fan-in", "recovery"}),
+            frozenset({"rooms", "room-growth", "polling", "idle", "fan-in", "recovery"}),
         ),
     )
 }

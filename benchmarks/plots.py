@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import summary
 from benchmarks.fleet import REFERENCE, SERVERS
 from benchmarks.measure import Sample
-from benchmarks.report import compared
+from benchmarks.report import GROWING, compared
 from benchmarks.results import Results
 from benchmarks.workloads import WORKLOADS
 
@@ -156,8 +156,7 @@ def _growth(results: Results, path: Path) -> Path | None:
     from matplotlib.figure import Figure
 
     families = {
-        family: [name for name in results.samples if WORKLOADS[name].family == family]
-        for family in ("connections", "rooms")
+        family: [name for name in results.samples if WORKLOADS[name].family == family] for family in GROWING
     }
     families = {family: names for family, names in families.items() if len(names) > 1}
     if not families:
@@ -177,7 +176,7 @@ def _growth(results: Results, path: Path) -> Path | None:
                 )
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
-        axes.set_xlabel(family)
+        axes.set_xlabel(GROWING[family])
         axes.set_ylabel("CPU per event, µs")
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return _save(figure, path)

@@ -10,6 +10,7 @@ from benchmarks.summary import Figure
 from benchmarks.workloads import WORKLOADS, Workload
 
 NOTHING = "–"
+GROWING = {"connection-growth": "connections", "room-growth": "rooms"}
 
 
 def markdown(results: Results) -> str:
@@ -23,7 +24,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield from _preamble(results)
     for name, servers in results.samples.items():
         yield from _workload(WORKLOADS[name], servers, results.failures.get(name, {}))
-    for family in ("connections", "rooms"):
+    for family in GROWING:
         yield from _growth(family, results)
     if found := all_warnings(results):
         yield "## Be wary"
@@ -155,7 +156,7 @@ def _growth(family: str, results: Results) -> Iterator[str]:
     members = [WORKLOADS[name] for name in results.samples if WORKLOADS[name].family == family]
     if len(members) < 2:
         return
-    yield f"## How cost grows with {family}"
+    yield f"## How cost grows with {GROWING[family]}"
     yield ""
     yield "CPU per event or delivery in µs, and the last over the first."
     yield ""

@@ -126,7 +126,7 @@ def _growth() -> Iterator[Workload]:
             has_latency=False,
             ping_interval=QUIET,
             with_memory=True,
-            family="connections",
+            family="connection-growth",
             size=size,
         )
     for size in (1, 100, 10_000):
@@ -138,7 +138,7 @@ def _growth() -> Iterator[Workload]:
             extra_rooms=size - 1,
             has_latency=False,
             ping_interval=QUIET,
-            family="rooms",
+            family="room-growth",
             size=size,
         )
 

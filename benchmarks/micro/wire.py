@@ -44,6 +44,9 @@ class Turns(Runtime):
 
     call_from_thread = call_soon
 
+    async def join(self) -> None:
+        """No task outlives `spawn`."""
+
     def turn(self) -> None:
         """Make the calls that are due."""
         due = self._due

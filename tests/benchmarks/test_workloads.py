@@ -52,7 +52,7 @@ def test_shares_add_up():
 
 def test_selecting_by_name_and_by_family():
     assert [load.name for load in workloads.select(["ack", "rooms-1"])] == ["ack", "rooms-1"]
-    assert [load.name for load in workloads.select(["connections"])] == [
+    assert [load.name for load in workloads.select(["connection-growth"])] == [
         "connections-100",
         "connections-1000",
         "connections-10000",
