@@ -155,7 +155,7 @@ async def post_utf8(bench: Bench) -> None:
     await connection.send(request_head("POST", session.target, connection.host, length))
     for index in range(len(body)):
         await connection.send(body[index : index + 1])
-    expect_equal((await connection.read_response()).body, b"ok")
+    expect_equal((await connection.read_response()).status, 200, "status")
     await client.expect_event("message-back", text)
 
 
@@ -171,7 +171,7 @@ async def post_chunked(bench: Bench) -> None:
     await connection.send_request("POST", session.target, chunked, b'8\r\n42["mess\r\n')
     await bench.settle()
     await connection.send(b'c;name=value\r\nage","pieces\r\n2\r\n"]\r\n0\r\n\r\n')
-    expect_equal((await connection.read_response()).body, b"ok")
+    expect_equal((await connection.read_response()).status, 200, "status")
     await client.expect_event("message-back", "pieces")
 
 
@@ -182,7 +182,7 @@ def content_type(value: str | None) -> Callable[[Bench], Awaitable[None]]:
         assert isinstance(session, PollingSession)
         headers = [("Content-Type", value)] if value else [("X-Other", "1")]
         response = await session.post('42["message","typed"]', headers)
-        expect_equal((response.status, response.body), (200, b"ok"))
+        expect_equal(response.status, 200, "status")
         await client.expect_event("message-back", "typed")
 
     return run
