@@ -534,12 +534,12 @@ class WebSocket:
             start = pos + 14
         if length >= 126:
             if end < start - 4:
-                self._keep(data, pos, start - pos)
+                self._keep(data, pos, start - 4 - pos)
                 return -1
             length = int.from_bytes(data[pos + 2 : start - 4], "big")
         message = self._message
-        room = self._max_size - (0 if message is None or opcode >= _CLOSE else len(message))
-        if length > room:
+        room = self._max_size if message is None else self._max_size - len(message)
+        if length > room and opcode < _CLOSE:
             return self._fail(_TOO_BIG, "Max payload size exceeded")
         error = self._check_header(first, opcode, length)
         if error:
