@@ -177,7 +177,7 @@ def test_an_upgrade_where_websocket_is_not_enabled_is_a_plain_request() -> None:
 
 @pytest.mark.parametrize("sid", [None, ""])
 def test_the_protocol_is_looked_at_after_the_application(sid: str | None) -> None:
-    params = {} if sid is None else {"sid": sid}
+    params: Any = {} if sid is None else {"sid": sid}
     world = World(allow_request=lambda request: False)
     refuse(world, make_request(protocol=3, **params), 4, {"message": None}, 403)
     world = World()
@@ -252,7 +252,7 @@ def test_a_page_of_another_origin_may_not_use_the_server(
     origin: str | None, allowed: bool, sid: bool
 ) -> None:
     world = World()
-    params = {"sid": world.open().id} if sid else {}
+    params: Any = {"sid": world.open().id} if sid else {}
     headers = {"host": "example.org"} | ({} if origin is None else {"origin": origin})
     for request in (
         make_request(headers=dict(headers), **params),
@@ -645,7 +645,7 @@ def test_without_limits_nothing_is_counted_by_address() -> None:
 # Opening
 
 
-def handshake(world: World, transport: str = "polling", **params: str) -> list[bytes]:
+def handshake(world: World, transport: str = "polling", **params: Any) -> list[bytes]:
     request = make_request(transport, upgrade=transport == "websocket", **params)
     verdict = world.admit(request)
     assert isinstance(verdict, Open)
@@ -717,16 +717,16 @@ def test_header_hooks() -> None:
     world = World()
     calls: list[str] = []
 
-    @world.engine.on("initial_headers")
     def initial(headers: dict[str, str], request: Request) -> None:
         calls.append("initial")
         headers["set-cookie"] = "a=b"
 
-    @world.engine.on("headers")
     def every(headers: dict[str, str], request: Request) -> None:
         calls.append("every")
         headers["x-every"] = "1"
 
+    world.engine.on("initial_headers", initial)
+    assert world.engine.on("headers")(every) is every
     given = [("x-given", "0")]
     expected = [*given, ("set-cookie", "a=b"), ("x-every", "1")]
     assert world.engine.response_headers(make_request(), given) == expected

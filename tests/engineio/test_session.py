@@ -942,6 +942,18 @@ def test_what_is_sent_behind_a_noop_waits_for_the_next_carrier() -> None:
     assert (link.ready, taken(session)) == (1, [b"4a"])
 
 
+def test_a_noop_that_was_not_taken_does_not_silence_the_websocket() -> None:
+    world = World()
+    session = world.open()
+    world.poll(session)
+    link = world.upgrade(session)
+    session.send("a")
+    assert link.ready == 1
+    assert session.take_payload().body == b"1"
+    session.send("b")
+    assert (link.ready, taken(session)) == (1, [b"4a", b"4b"])
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_get_that_still_waits_is_closed_by_the_upgrade(waits: bool) -> None:
     world = World()

@@ -26,8 +26,21 @@ LONGEST_SILENCE = 25.0 + 20.0 + 20.0
 class SessionMachine(RuleBasedStateMachine):
     """The rules are what the client, the server's application and time may do."""
 
-    @initialize(transport=st.sampled_from(["polling", "websocket"]))
-    def open(self, transport: str) -> None:
+    @initialize(transport=st.sampled_from(["polling", "polling", "websocket"]), calm=st.integers(0, 30))
+    def begin(self, transport: str, calm: int) -> None:
+        self.open(transport, calm)
+
+    @precondition(lambda self: not self.alive)
+    @rule(transport=st.sampled_from(["polling", "polling", "websocket"]), calm=st.integers(0, 30))
+    def begin_again(self, transport: str, calm: int) -> None:
+        self.busy = False
+        self.settle()
+        self.every_get_is_answered_or_waits()
+        self.open(transport, calm)
+
+    def open(self, transport: str, calm: int) -> None:
+        self.calm = calm  # for so many steps nobody does what ends the session at once
+        self.busy = False
         self.world = World(limits=LIMITS)
         self.session = self.world.open(transport)
         self.poll: Link | None = None
@@ -42,6 +55,10 @@ class SessionMachine(RuleBasedStateMachine):
         self.posted: list[str] = []
         self.life = self.world.now
         self.count = 0
+
+    def ends(self) -> bool:
+        """Whether it is time for what ends the session."""
+        return self.alive and self.calm <= 0
 
     # What the client's side of things is made of
 
@@ -74,6 +91,11 @@ class SessionMachine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """The shell answers the GET that is ready, and writes what the WebSocket has to take."""
+        self.calm -= 1
+        self.session.deliver()
+        self.world.flush()
+        if self.busy:
+            return
         poll = self.poll
         if poll is not None and poll.ready:
             body = self.session.take_payload().body
@@ -123,9 +145,16 @@ class SessionMachine(RuleBasedStateMachine):
             self.sent += [head, *parts]
         self.settle()
 
+    @precondition(ends)
     @rule(discard=st.booleans())
     def close(self, discard: bool) -> None:
         self.session.close(discard)
+        self.settle()
+
+    @rule(busy=st.booleans())
+    def work(self, busy: bool) -> None:
+        """The shell has other things to do, or is back."""
+        self.busy = busy
         self.settle()
 
     @rule(paused=st.booleans())
@@ -134,7 +163,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     # The client, over polling
 
-    @precondition(on_polling)
+    @precondition(lambda self: self.on_polling() and (self.poll is None or self.ends()))
     @rule()
     def get(self) -> None:
         link = Link()
@@ -148,7 +177,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert not self.alive
         self.settle()
 
-    @precondition(lambda self: self.poll is not None)
+    @precondition(lambda self: self.poll is not None and (self.ends() or self.on_websocket()))
     @rule()
     def abort_get(self) -> None:
         link, self.poll = self.poll, None
@@ -159,7 +188,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert not (was_polling and self.alive)
         self.settle()
 
-    @precondition(on_polling)
+    @precondition(lambda self: self.on_polling() and (self.post is None or self.ends()))
     @rule()
     def begin_post(self) -> None:
         link = Link()
@@ -176,6 +205,8 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(packets=st.lists(st.sampled_from(["4", "4", "4", "3", "6", "1", "2", "x"]), max_size=4))
     def end_post(self, packets: list[str]) -> None:
         self.post = None
+        if self.calm > 0:
+            packets = [packet for packet in packets if packet not in {"1", "2", "x"}] or ["6"]
         open_before = self.open_for_messages
         body = [packet + self.next_message() if packet == "4" else packet for packet in packets]
         request = make_request(method="POST", body="\x1e".join(body).encode())
@@ -190,7 +221,7 @@ class SessionMachine(RuleBasedStateMachine):
                     self.posted.append(packet[1:])
         self.settle()
 
-    @precondition(lambda self: self.post is not None and not self.post.released)
+    @precondition(lambda self: self.ends() and self.post is not None and not self.post.released)
     @rule()
     def abort_post(self) -> None:
         link, self.post = self.post, None
@@ -252,6 +283,8 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(on_websocket)
     @rule(packet=st.sampled_from(["4", "4", "4", "3", "1", "6", "5", "2", "x", ""]))
     def message(self, packet: str) -> None:
+        if self.calm > 0 and packet in {"2", "x", ""}:
+            packet = "3"
         open_before = self.open_for_messages
         text = packet + self.next_message() if packet == "4" else packet
         self.session.receive_message(text, self.world.now)
@@ -262,7 +295,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert self.alive is (packet not in {"2", "x", ""})
         self.settle()
 
-    @precondition(on_websocket)
+    @precondition(lambda self: self.ends() and self.on_websocket())
     @rule(error=st.none() | st.just("reset"))
     def lose_websocket(self, error: str | None) -> None:
         assert self.websocket is not None
@@ -278,7 +311,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     # Time
 
-    @rule(seconds=st.sampled_from([0.0, 0.05, 0.1, 1.0, 9.95, 10.0, 20.0, 25.0, 30.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.02, 0.05, 0.1, 1.0, 9.95, 10.0, 20.0, 25.0]))
     def advance(self, seconds: float) -> None:
         end = self.world.now + seconds
         while self.world.deadlines.next <= end:
@@ -316,7 +349,7 @@ class SessionMachine(RuleBasedStateMachine):
     def every_get_is_answered_or_waits(self) -> None:
         for link in self.polls:
             assert id(link) in self.answered or link is self.poll
-        if self.poll is not None:
+        if self.poll is not None and not self.busy:
             # It waits only while there is nothing for it.
             assert self.session.state == "open"
             assert not self.session._outbox
@@ -337,7 +370,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert len(self.world.deadlines) == 0
             for link in (self.websocket, self.probing):
                 assert link is None or len(link.released) <= 1
-            assert self.poll is None
+            assert self.poll is None or (self.busy and self.poll.ready)
             assert self.post is None or self.post.released == [None] or self.session.transport == "polling"
 
     @invariant()

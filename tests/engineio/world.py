@@ -77,7 +77,7 @@ class World:
     def admit(self, request: Request) -> Verdict:
         return self.engine.admit(request)
 
-    def open(self, transport: str = "polling", protocol: int = 4, **params: str) -> Session:
+    def open(self, transport: str = "polling", protocol: int = 4, **params: Any) -> Session:
         """Open a session and take its handshake."""
         request = make_request(transport, protocol=protocol, upgrade=transport == "websocket", **params)
         verdict = self.engine.admit(request)
@@ -112,7 +112,7 @@ class World:
         return session.take_payload().body
 
     def post(
-        self, session: Session, body: str | bytes, content_type: str = "text/plain", **params: str
+        self, session: Session, body: str | bytes, content_type: str = "text/plain", **params: Any
     ) -> bool:
         link = Link()
         assert session.receive_post(link)
