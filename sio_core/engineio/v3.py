@@ -89,7 +89,7 @@ def decode_binary(packet: bytes) -> bytes:
 def encode_text_payload(packets: Iterable[str | bytes]) -> bytes:
     """Return a body of ``<length>:<packet>`` for each packet, binary ones in base64.
 
-    "The length is the number of characters", of JavaScript: UTF-16 code units.
+    The length counts characters as JavaScript does: UTF-16 code units.
     """
     parts: list[str] = []
     for packet in packets:

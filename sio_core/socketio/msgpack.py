@@ -126,11 +126,10 @@ class MsgpackDecoder(Decoder):
     :param limits: ``json_depth``, ``json_items``, ``integer_bits`` and ``namespace_length`` hold here, too.
     """
 
-    __slots__ = ("_decoder", "_limits")
+    __slots__ = ("_limits",)
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._decoder = msgspec.msgpack.Decoder(ext_hook=_read_extension)
 
     def add(self, message: str | bytes) -> Packet | None:
         """Return the packet of one message.
@@ -152,7 +151,7 @@ class MsgpackDecoder(Decoder):
         try:
             if len(message) > self._limits.json_items or _may_hold_short_buffer(message):
                 message = _normalise(message, self._limits.json_items)
-            return self._decoder.decode(message)
+            return _DECODER.decode(message)
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
 
@@ -248,6 +247,8 @@ def _read_extension(code: int, data: memoryview) -> object:
         return _EPOCH + timedelta(milliseconds=int.from_bytes(data, "big", signed=True))
     return bytes(data)
 
+
+_DECODER: Final = msgspec.msgpack.Decoder(ext_hook=_read_extension)
 
 # For the first bytes from C0 to DF of a value: how many bytes of length follow, and how many bytes more that
 # the length does not count (a number's own, or an extension's type and, if its size is fixed, its data).

@@ -48,6 +48,9 @@ _MAX_ID_DIGITS: Final = 16
 _MAX_COUNT_DIGITS: Final = 9
 _MAX_QUERY_LENGTH: Final = 4_096
 
+# What every decoder has while it is not waiting. Never changed.
+_NO_ATTACHMENTS: Final[list[bytes]] = []
+
 # The escapes of JSON that matter for surrogates: a run of escaped backslashes (which hides what follows it),
 # a pair, and, as the only group, a surrogate that is left without its partner.
 _SURROGATE_ESCAPE: Final = re.compile(
@@ -187,7 +190,6 @@ class JsonParser(Parser):
         if not CONNECT <= kind <= BINARY_ACK:
             raise LocalProtocolError(f"there is no packet type {kind}")
         head = prefix + _head(kind, 0, packet.namespace, packet.id)
-        # "The payload is mandatory for CONNECT_ERROR, optional for CONNECT and forbidden for DISCONNECT."
         if data is None or kind == DISCONNECT:
             return head, []
         return head + self._write(data, False)[0], []
@@ -200,12 +202,13 @@ class JsonParser(Parser):
         prefix: bytes,
     ) -> tuple[bytes, list[bytes]]:
         """Do what :meth:`encode_messages` does, for an EVENT."""
-        if id is None and namespace == "/":
-            try:
-                return prefix + b"2" + _dumps(data), []
-            except TypeError:
-                pass
-        return self._encode(EVENT, namespace, data, id, prefix)
+        if id is not None or namespace != "/":
+            return self._encode(EVENT, namespace, data, id, prefix)
+        try:
+            return prefix + b"2" + _dumps(data), []
+        except TypeError:
+            pass
+        return self._encode_any(EVENT, namespace, data, id, prefix)
 
     def encode_ack(
         self,
@@ -230,6 +233,16 @@ class JsonParser(Parser):
             return prefix + _head(kind, 0, namespace, id) + _dumps(data), []
         except TypeError:
             pass
+        return self._encode_any(kind, namespace, data, id, prefix)
+
+    def _encode_any(
+        self,
+        kind: int,
+        namespace: str,
+        data: Sequence[Any],
+        id: int | None,  # noqa: A002
+        prefix: bytes,
+    ) -> tuple[bytes, list[bytes]]:
         text, attachments = self._write(data, True)
         count = len(attachments)
         if count > self._max_attachments:
@@ -302,14 +315,14 @@ class JsonDecoder(Decoder):
         self.waiting = False
         self._packet: Packet | None = None
         self._expected = 0
-        self._attachments: list[bytes] = []
+        self._attachments = _NO_ATTACHMENTS
         self._received_bytes = 0
 
     def reset(self) -> None:
         """Forget an unfinished packet and its attachments."""
         self.waiting = False
         self._packet = None
-        self._attachments = []
+        self._attachments = _NO_ATTACHMENTS
 
     def add(self, message: str | bytes) -> Packet | None:
         """Take one message; return the packet it completes, or ``None`` while attachments are outstanding.
@@ -338,7 +351,7 @@ class JsonDecoder(Decoder):
             # may be no room for a call, so this is reset(), by hand.
             self.waiting = False
             self._packet = None
-            self._attachments = []
+            self._attachments = _NO_ATTACHMENTS
             raise InvalidPacket("invalid payload") from None
         raise InvalidPacket(f"Unknown type: {type(message).__name__}")
 
@@ -353,7 +366,7 @@ class JsonDecoder(Decoder):
 
         count = 0
         if kind >= BINARY_EVENT:
-            # "The number of attachments, followed by a dash": at least one, or nothing would end it.
+            # The number of attachments and a dash: at least one, or nothing would end the packet.
             match = _DIGITS.match(message, 1)
             position = 1 if match is None else match.end()
             if match is None or message[position : position + 1] != "-":
@@ -415,6 +428,7 @@ class JsonDecoder(Decoder):
             return packet
         self._packet = packet
         self._expected = count
+        self._attachments = []
         self._received_bytes = 0
         self.waiting = True
         return None
