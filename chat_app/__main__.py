@@ -43,9 +43,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def serve(options: argparse.Namespace, log: MessageLog) -> None:
+async def serve(options: argparse.Namespace, log: MessageLog, **server_options: Any) -> None:
     """Serve the chat until SIGINT or SIGTERM."""
-    io: Server[dict[str, Any]] = Server(cors=options.cors, connection_state_recovery=True)
+    io: Server[dict[str, Any]] = Server(cors=options.cors, connection_state_recovery=True, **server_options)
     chat = Chat(log)
     io.register(chat)
     if options.verbose:

@@ -155,15 +155,16 @@ class Chat(Namespace):
     ) -> dict[str, Any]:
         """Return what comes after a place in a room; the last messages if there is no such place in this store."""
         check_room(room, socket.data["user"])
+        head = self._heads.get(room, 0)  # now: it moves while the log is read, and the answer must fit together
         is_known = after is not None and epoch == self._log.epoch
         if after is not None and is_known:
             messages = await self._log.after(room, after)
         else:
-            messages = await self._log.before(room, self._heads.get(room, 0) + 1, FIRST_PAGE)
+            messages = await self._log.before(room, head + 1, FIRST_PAGE)
         return {
             "epoch": self._log.epoch,
             "reset": not is_known,
-            "head": self._heads.get(room, 0),
+            "head": head,
             "messages": [as_payload(message) for message in messages],
         }
 
