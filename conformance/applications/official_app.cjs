@@ -90,7 +90,15 @@ function serve(io, socket) {
   socket.on("disconnecting", (reason) => happened.push(["disconnecting", reason, sorted(socket.rooms)]));
   socket.on("disconnect", (reason) => happened.push(["disconnect", reason, sorted(socket.rooms)]));
 
-  socket.on("message", (...args) => socket.emit("message-back", ...args));
+  // Acknowledges without argument, if asked to, once the listener is done.
+  const listen = (name, listener) =>
+    socket.on(name, (...args) => {
+      const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
+      listener(...args);
+      ack?.();
+    });
+
+  listen("message", (...args) => socket.emit("message-back", ...args));
   socket.on("message-with-ack", (...args) => args.pop()(...args));
   socket.on("ack-none", (ack) => ack());
   socket.on("ack-null", (ack) => ack(null));
@@ -114,10 +122,10 @@ function serve(io, socket) {
   const many = (n) => {
     for (let i = 0; i < n; i++) socket.emit("many", i);
   };
-  socket.on("many", many);
-  socket.on("send", (...args) => socket.send(...args));
-  socket.on("big", (n) => socket.emit("big", "x".repeat(n)));
-  socket.on("big-plain", (n) => socket.compress(false).emit("big", "x".repeat(n)));
+  listen("many", many);
+  listen("send", (...args) => socket.send(...args));
+  listen("big", (n) => socket.emit("big", "x".repeat(n)));
+  listen("big-plain", (n) => socket.compress(false).emit("big", "x".repeat(n)));
   socket.on("volatile-after", () => {
     socket.emit("first");
     socket.volatile.emit("second");
@@ -133,29 +141,29 @@ function serve(io, socket) {
   socket.on("join", (room, ack) => (socket.join(room), ack()));
   socket.on("leave", (room, ack) => (socket.leave(room), ack()));
   socket.on("rooms", (ack) => ack(sorted(socket.rooms)));
-  socket.on("all", (...args) => nsp.emit("all", ...args));
-  socket.on("broadcast", (...args) => socket.broadcast.emit("broadcast", ...args));
-  socket.on("to-room", (rooms, ...args) => nsp.to(rooms).emit("room", ...args));
-  socket.on("broadcast-room", (room, ...args) => socket.to(room).emit("room", ...args));
-  socket.on("except", (room, ...args) => nsp.except(room).emit("except", ...args));
-  socket.on("except-both", (to, not, ...args) => nsp.to(to).except(not).emit("except", ...args));
-  socket.on("volatile-all", (...args) => nsp.volatile.emit("all", ...args));
+  listen("all", (...args) => nsp.emit("all", ...args));
+  listen("broadcast", (...args) => socket.broadcast.emit("broadcast", ...args));
+  listen("to-room", (rooms, ...args) => nsp.to(rooms).emit("room", ...args));
+  listen("broadcast-room", (room, ...args) => socket.to(room).emit("room", ...args));
+  listen("except", (room, ...args) => nsp.except(room).emit("except", ...args));
+  listen("except-both", (to, not, ...args) => nsp.to(to).except(not).emit("except", ...args));
+  listen("volatile-all", (...args) => nsp.volatile.emit("all", ...args));
   socket.on("fetch", async (room, ack) => {
     const sockets = await nsp.in(room).fetchSockets();
     ack(sorted(sockets.map((found) => found.id)));
   });
   socket.on("gather", (from, to, ack) => (nsp.in(from).socketsJoin(to), ack()));
   socket.on("scatter", (from, room, ack) => (nsp.in(from).socketsLeave(room), ack()));
-  socket.on("kick", (room) => nsp.in(room).disconnectSockets());
+  listen("kick", (room) => nsp.in(room).disconnectSockets());
   socket.on("count", (ack) => ack(nsp.sockets.size));
 
-  socket.on("leave-namespace", () => socket.disconnect());
+  listen("leave-namespace", () => socket.disconnect());
   socket.on("leave-server", () => {
     socket.emit("last");
     socket.disconnect(true);
   });
-  socket.on("close-connection", () => socket.conn.close());
-  socket.on("close-of", (id) => nsp.sockets.get(id).conn.close());
+  listen("close-connection", () => socket.conn.close());
+  listen("close-of", (id) => nsp.sockets.get(id).conn.close());
   socket.on("burst-close", (n) => {
     many(n);
     socket.conn.close();

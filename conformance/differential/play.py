@@ -22,25 +22,26 @@ LIMIT = 1.0
 FENCE = "/dynamic-fence"
 
 
-async def play(server: Server, played: Conversation | Request) -> list[str]:
+async def play(server: Server, played: Conversation | Request, pace: float = 1) -> list[str]:
+    """``pace`` lengthens the pauses."""
     bench = Bench(server, Chromium())
     try:
         if isinstance(played, Request):
             return await play_request(bench, played)
-        return await play_conversation(bench, played)
+        return await play_conversation(bench, played, pace)
     finally:
         bench.close()
 
 
-async def play_conversation(bench: Bench, conversation: Conversation) -> list[str]:
+async def play_conversation(bench: Bench, conversation: Conversation, pace: float) -> list[str]:
     link = await bench.link(conversation.transport)
     try:
         for packet in conversation.packets:
             await link.send(packet)
             joins_or_leaves = isinstance(packet, str) and (packet[:2] in ("40", "41") or '["leave' in packet)
-            await asyncio.sleep(LONG_PAUSE if joins_or_leaves else PAUSE)
+            await asyncio.sleep(pace * (LONG_PAUSE if joins_or_leaves else PAUSE))
         await link.send(f"40{FENCE},")
-        await asyncio.sleep(LONG_PAUSE)
+        await asyncio.sleep(pace * LONG_PAUSE)
         await link.send(f'42{FENCE},9["ack-none"]')
     except (AssertionError, DisconnectedError):
         pass  # the session has ended: what it said before is still to be read
