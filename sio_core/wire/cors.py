@@ -21,7 +21,7 @@ Origins = str | re.Pattern[str] | bool | Sequence[str | re.Pattern[str]]
 
 # RFC 6454 section 6.2, with the hosts that browsers serialise: no user information, no escapes, no path.
 _ORIGIN: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.\-]*)://([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+    r"([A-Za-z][A-Za-z0-9+.\-]*)://([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9][0-9]{0,4}))?"
 ).fullmatch
 _HOST: Final = re.compile(r"([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?").fullmatch
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
