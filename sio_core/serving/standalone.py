@@ -260,8 +260,9 @@ class Service(ABC):
                     standard_compatible=False,
                     handshake_timeout=site.limits.tls_handshake_time,
                 )
-            with scope:
-                await listener.serve(accept, task_group)
+            async with listener:
+                with scope:
+                    await listener.serve(accept, task_group)
 
         for handle in handles:
             task_group.start_soon(serve, handle.dup())

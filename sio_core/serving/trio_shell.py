@@ -93,6 +93,7 @@ class StreamDriver:
                 return
             connection.receive_data(data, self._shell.now())
             self._take()
+            self._wakeup.set()
             if connection.paused:
                 self._reading = anyio.Event()
                 await self._reading.wait()
@@ -108,7 +109,6 @@ class StreamDriver:
                 connection.pause_writing(self._shell.now())
         if not connection.paused:
             self._reading.set()
-        self._wakeup.set()
 
     async def _write(self) -> None:
         connection = self._connection
@@ -117,8 +117,8 @@ class StreamDriver:
                 if connection.aborting or connection.closing:
                     self._scope.cancel()
                     return
-                self._wakeup = anyio.Event()
                 await self._wakeup.wait()
+                self._wakeup = anyio.Event()  # before taking: there may be more after it
                 self._take()
                 continue
             output, self._output = b"".join(self._output), []

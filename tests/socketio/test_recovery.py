@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sio_core.adapters.base import (
     Adapter,
@@ -458,6 +458,23 @@ class Wire(LocalSockets):
         raise NotImplementedError
 
 
+def has(where: Callable[[Person], bool]) -> Callable[[Recoveries], bool]:
+    """Whether there is such a person."""
+    return lambda machine: any(where(person) for person in machine.people)
+
+
+def is_connected(person: Person) -> bool:
+    return person.connected
+
+
+def is_away(person: Person) -> bool:
+    return not person.connected and person.claimed is None
+
+
+def is_waiting(person: Person) -> bool:
+    return person.claimed is not None
+
+
 class Recoveries(RuleBasedStateMachine):
     """Clients come, join, leave, get lost and come back; the model knows what each should have received.
 
@@ -525,7 +542,13 @@ class Recoveries(RuleBasedStateMachine):
 
     # Rules
 
-    @precondition(lambda self: len(self.people) < 6)
+    @initialize(rooms=st.lists(st.sampled_from(ROOMS), min_size=3, max_size=3))
+    def begin(self, rooms: list[str]) -> None:
+        for index, room in enumerate(rooms):
+            self.connect()
+            self.join(index, room, False)
+
+    @precondition(lambda self: len(self.people) < 5)
     @rule()
     def connect(self) -> None:
         self.names += 1
@@ -544,9 +567,10 @@ class Recoveries(RuleBasedStateMachine):
         person.rooms = {person.id: self.stay()}
         self.adapter.add_all(person.id, (person.id,))
 
+    @precondition(has(is_connected))
     @rule(index=st.integers(0, 5), room=st.sampled_from(ROOMS), many=st.booleans())
     def join(self, index: int, room: str, many: bool) -> None:
-        person = self.choose(index, lambda person: person.connected)
+        person = self.choose(index, is_connected)
         if person is not None:
             person.rooms.setdefault(room, self.stay())
             if many:
@@ -554,9 +578,10 @@ class Recoveries(RuleBasedStateMachine):
             else:
                 self.adapter.add_all(person.id, [room])
 
+    @precondition(has(is_connected))
     @rule(index=st.integers(0, 5), room=st.sampled_from(ROOMS), many=st.booleans())
     def leave(self, index: int, room: str, many: bool) -> None:
-        person = self.choose(index, lambda person: person.connected)
+        person = self.choose(index, is_connected)
         if person is not None:
             person.rooms.pop(room, None)
             if many:
@@ -571,7 +596,7 @@ class Recoveries(RuleBasedStateMachine):
         binary=st.booleans(),
     )
     def broadcast(self, rooms: list[str], except_: list[str], others_than: int | None, binary: bool) -> None:
-        sender = None if others_than is None else self.choose(others_than, lambda person: person.connected)
+        sender = None if others_than is None else self.choose(others_than, is_connected)
         if sender is not None:
             except_ = [*except_, sender.id]
         self.note(rooms, except_, True)
@@ -602,15 +627,17 @@ class Recoveries(RuleBasedStateMachine):
             person.visible.append(Sent(self.number, True, None))
             self.adapter.send(person.id, [self.number], True)
 
+    @precondition(has(is_connected))
     @rule(index=st.integers(0, 5), count=st.integers(1, 5))
     def arrival(self, index: int, count: int) -> None:
-        person = self.choose(index, lambda person: person.connected)
+        person = self.choose(index, is_connected)
         if person is not None:
             self.arrive(person, count)
 
+    @precondition(has(is_connected))
     @rule(index=st.integers(0, 5))
     def pong(self, index: int) -> None:
-        person = self.choose(index, lambda person: person.connected)
+        person = self.choose(index, is_connected)
         if person is not None:
             self.heartbeat(person)
 
@@ -618,9 +645,10 @@ class Recoveries(RuleBasedStateMachine):
         self.arrive(person, len(person.wire))
         person.ponged = self.now
 
+    @precondition(has(is_connected))
     @rule(index=st.integers(0, 5), arrived=st.integers(0, 3))
     def lose(self, index: int, arrived: int) -> None:
-        person = self.choose(index, lambda person: person.connected)
+        person = self.choose(index, is_connected)
         if person is not None:
             self.arrive(person, arrived)
             person.wire.clear()
@@ -632,19 +660,21 @@ class Recoveries(RuleBasedStateMachine):
             self.adapter.save_session(session)
             self.adapter.remove_all(person.id)
 
+    @precondition(has(is_connected))
     @rule(index=st.integers(0, 5))
     def leave_in_order(self, index: int) -> None:
-        person = self.choose(index, lambda person: person.connected)
+        person = self.choose(index, is_connected)
         if person is not None:
             self.adapter.remove_all(person.id)
             self.people.remove(person)
             del self.local.people[person.id]
             assert self.adapter.restore_session(person.pid, person.offset) is None
 
+    @precondition(has(is_away))
     @rule(index=st.integers(0, 5))
     def claim(self, index: int) -> None:
         """A lost client comes back, and waits for the middlewares."""
-        person = self.choose(index, lambda person: not person.connected and person.claimed is None)
+        person = self.choose(index, is_away)
         if person is None:
             return
         session = self.adapter.restore_session(person.pid, person.offset)
@@ -676,10 +706,11 @@ class Recoveries(RuleBasedStateMachine):
         person.id, person.pid = f"id{self.names}", f"pid{self.names}"
         self.admit_new(person)
 
+    @precondition(has(is_waiting))
     @rule(index=st.integers(0, 5), room=st.none() | st.sampled_from(ROOMS))
     def admit(self, index: int, room: str | None) -> None:
         """The middlewares are done; one may have taken the client out of a room."""
-        person = self.choose(index, lambda person: person.claimed is not None)
+        person = self.choose(index, is_waiting)
         if person is None or person.claimed is None:
             return
         self.adapter.add_all(person.id, person.claimed.rooms)
@@ -707,10 +738,11 @@ class Recoveries(RuleBasedStateMachine):
         assert all(isinstance(offset, str) and offset.startswith(self.prefix) for offset in offsets)
         person.wire = list(missed)
 
+    @precondition(has(is_waiting))
     @rule(index=st.integers(0, 5))
     def refuse(self, index: int) -> None:
         """A middleware refuses the client: it may try again."""
-        person = self.choose(index, lambda person: person.claimed is not None)
+        person = self.choose(index, is_waiting)
         if person is not None and person.claimed is not None:
             self.adapter.add_all(person.id, person.claimed.rooms)
             self.adapter.remove_all(person.id)
@@ -721,10 +753,10 @@ class Recoveries(RuleBasedStateMachine):
     def forge(self, index: int, offset: str) -> None:
         """Somebody guesses, or claims what is in use. It costs the owner nothing."""
         assert self.adapter.restore_session("guess", offset) is None
-        person = self.choose(index, lambda person: person.connected)
+        person = self.choose(index, is_connected)
         if person is not None:
             assert self.adapter.restore_session(person.pid, person.offset) is None
-        person = self.choose(index, lambda person: not person.connected and person.claimed is None)
+        person = self.choose(index, is_away)
         if person is not None and offset:
             assert self.adapter.restore_session(person.pid, offset.format(self.prefix)) is None
 
