@@ -17,6 +17,7 @@ const quick = { reconnectionDelay: 50, reconnectionDelayMax: 300, timeout: 2_000
 const ANSWER_TIME = 2_000;
 const RELOAD_EVERY = 6_000;
 const SPEAK_EVERY = 120;
+const BACKLOG = 20;
 
 let state = Number(seed) || 1;
 let isTalking = true;
@@ -122,6 +123,10 @@ class Page {
     });
   }
 
+  get waiting() {
+    return this.outbox.entries.length;
+  }
+
   speak() {
     const room = rooms[Math.floor(random() * rooms.length)];
     this.outbox.add(room, `${this.name} says ${++this.count}`);
@@ -201,7 +206,7 @@ async function live(client) {
   let reloadAt = performance.now() + random() * RELOAD_EVERY;
   while (isTalking) {
     await pause(random() * 2 * SPEAK_EVERY);
-    if (isTalking) {
+    if (isTalking && client.waiting < BACKLOG) {
       client.speak();
     }
     if (client.reloads && performance.now() > reloadAt) {
