@@ -22,7 +22,7 @@ from conformance.transcript import Transcript
 if TYPE_CHECKING:
     from conformance.client.chromium import Chromium
 
-SETTLE = 0.06
+SETTLE = 0.12
 """Seconds given to the server to see a request that gets no answer yet. The order in which two connections
 are served is not observable otherwise."""
 
