@@ -456,9 +456,10 @@ def check_against_h11(data: bytes) -> None:
         assert reader.keep_alive == keep_alive
 
 
-@pytest.mark.parametrize(
-    "data", [case[1] for case in [*REFUSED, *ACCEPTED]], ids=[case[0] for case in [*REFUSED, *ACCEPTED]]
-)
+CORPUS = {**{name: data for name, data, _ in REFUSED}, **dict(ACCEPTED)}
+
+
+@pytest.mark.parametrize("data", CORPUS.values(), ids=CORPUS.keys())
 def test_corpus_against_h11(data: bytes) -> None:
     check_against_h11(data)
 
