@@ -97,6 +97,7 @@ def test_a_request() -> None:
     )
     request, end = reader.events
     assert end is END
+    assert repr(end) == "END"
     assert isinstance(request, Request)
     assert (request.method, request.version) == ("GET", "1.1")
     assert (request.target, request.path) == ("/socket.io/?EIO=4&t=a%20b", "/socket.io/")
