@@ -1,0 +1,1 @@
+"""The server inside other people's servers and frameworks: real processes, the official client."""
