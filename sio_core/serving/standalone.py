@@ -24,7 +24,8 @@ from sio_core.engineio.deadlines import Deadlines
 from sio_core.engineio.engine import Engine
 from sio_core.runtime import Runtime
 from sio_core.serving import asyncio_shell
-from sio_core.serving.asgi import Application, AsgiShell, Receive, Scope, Send, WrappedApplication
+from sio_core.serving.asgi import AsgiShell, WrappedApplication
+from sio_core.serving.asgi_scope import Application, Receive, Scope, Send
 from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
 from sio_core.serving.clock import run_clock
 from sio_core.serving.site import Resource, Site

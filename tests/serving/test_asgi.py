@@ -16,7 +16,7 @@ import sniffio
 
 from sio_core import Cors, EngineServer, Limits, Response, Server, Session, Socket
 from sio_core.engineio.engine import Engine
-from sio_core.serving.asgi import split_path
+from sio_core.serving.asgi_scope import split_path
 from tests.serving.asgi_server import (
     PATIENCE,
     AsgiServer,
