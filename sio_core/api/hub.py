@@ -11,13 +11,14 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from typing import Any, Final
+from typing import Any
 
 from sio_core.adapters.base import Adapter, AdapterFactory, LocalSockets, RecoverySettings, SavedSession
 from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
 from sio_core.api.broadcast import DONE
 from sio_core.api.handlers import Handler
 from sio_core.api.namespace import Namespace, ParentNamespace, make_socket_id
+from sio_core.api.outgoing import MESSAGE, encoded
 from sio_core.api.socket import Handshake, Socket
 from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
 from sio_core.engineio.engine import Application, Engine
@@ -34,9 +35,6 @@ from sio_core.socketio.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EV
 from sio_core.socketio.parser import Parser
 
 __all__ = ["ConnectedClient", "Hub"]
-
-MESSAGE: Final = b"4"
-"""What every text message of Engine.IO starts with."""
 
 Steps = Generator[Awaitable[Any], Any, None]
 
@@ -95,7 +93,6 @@ class Hub(Application):
         "_deferred",
         "_error_handlers",
         "_parents",
-        "_parser",
         "_runtime",
         "_skip_middlewares",
         "cleanup_empty_child_namespaces",
@@ -103,7 +100,9 @@ class Hub(Application):
         "engine",
         "limits",
         "main",
+        "max_handlers",
         "namespaces",
+        "parser",
         "recovery",
         "thread",
     )
@@ -121,6 +120,7 @@ class Hub(Application):
         data_factory: Callable[[], Any],
     ) -> None:
         self.limits = engine_options.limits
+        self.max_handlers = self.limits.handlers_per_socket
         self.deadlines = Deadlines()
         self.engine = Engine(engine_options, self, self.deadlines, self._now)
         self.cleanup_empty_child_namespaces = cleanup_empty_child_namespaces
@@ -138,7 +138,7 @@ class Hub(Application):
         self._deferred: list[Session] = []
         self._error_handlers: list[Callable[..., Any]] = []
         self._parents: list[ParentNamespace] = []
-        self._parser = parser
+        self.parser = parser
         self._runtime: Runtime | None = None
         self._skip_middlewares = skip_middlewares
         self.main = self.of("/")
@@ -179,7 +179,7 @@ class Hub(Application):
         timeout = ConnectTimeout(session)
         timeout.deadline = self._now() + self._connect_timeout
         self.deadlines.schedule(timeout)
-        client = ConnectedClient(session, self._parser, self.limits, timeout)
+        client = ConnectedClient(session, self.parser, self.limits, timeout)
         session.context = client
         if session.protocol == 3:  # a client of Socket.IO 2 is in "/" without asking
             self._connect(client, Packet(CONNECT, "/"))
@@ -191,7 +191,7 @@ class Hub(Application):
         try:
             while session.events:
                 for event in session.take_events():
-                    if isinstance(event, str | bytes):
+                    if isinstance(event, (str, bytes)):  # a tuple: a union would be made anew at each call
                         self._receive(session, event)
                     elif isinstance(event, Closed):
                         self._closed(session, event)
@@ -199,6 +199,7 @@ class Hub(Application):
                         self._notify_session(session, event)
         except Exception:
             logger.exception("session %s… is closed after an internal error", session.id[:6])
+            session.processing = False  # so that the end is deferred, and delivered
             session.close(discard=True)
         finally:
             session.processing = False
@@ -249,7 +250,7 @@ class Hub(Application):
 
     def _closed(self, session: Session, event: Closed) -> None:
         client: ConnectedClient = session.context
-        client.connect_timeout.deadline = NEVER
+        self.deadlines.cancel(client.connect_timeout)
         client.reset()
         for socket in list(client.members.values()):
             socket.close(event.reason, event.details)
@@ -273,28 +274,12 @@ class Hub(Application):
         self, namespace: str, data: list[Any], ack_id: int | None, compress: bool
     ) -> list[Encoded]:
         """Encode an event once, for any number of receivers."""
-        text, attachments = self._parser.encode_event(namespace, data, ack_id, MESSAGE)
+        text, attachments = self.parser.encode_event(namespace, data, ack_id, MESSAGE)
         return encoded(text, attachments, compress)
-
-    def send_event(
-        self,
-        session: Session,
-        namespace: str,
-        data: list[Any],
-        ack_id: int | None,
-        volatile: bool,
-        compress: bool,
-    ) -> None:
-        """Send an event to one session."""
-        text, attachments = self._parser.encode_event(namespace, data, ack_id, MESSAGE)
-        if not attachments:
-            session.send_packet(Encoded(text, False, compress), volatile)
-        else:
-            session.send_packets(encoded(text, attachments, compress), volatile)
 
     def send_ack(self, session: Session, namespace: str, answer: list[Any], ack_id: int) -> None:
         """Send an acknowledgement to one session."""
-        text, attachments = self._parser.encode_ack(namespace, answer, ack_id, MESSAGE)
+        text, attachments = self.parser.encode_ack(namespace, answer, ack_id, MESSAGE)
         if not attachments:
             session.send_packet(Encoded(text))
         else:
@@ -302,7 +287,7 @@ class Hub(Application):
 
     def send_packet(self, session: Session, packet: Packet) -> None:
         """Send a packet that is neither an event nor an acknowledgement."""
-        text, attachments = self._parser.encode_messages(packet, MESSAGE)
+        text, attachments = self.parser.encode_messages(packet, MESSAGE)
         session.send_packets(encoded(text, attachments, True))
 
     def published(self, outcome: Awaitable[None] | None) -> Awaitable[None]:
@@ -511,7 +496,7 @@ class Hub(Application):
             return
         namespace.accept(socket)
         client.members[namespace.name] = socket
-        client.connect_timeout.deadline = NEVER
+        self.deadlines.cancel(client.connect_timeout)
         self.engine.join(session)
         if missed:
             session.replay([packet for packets in missed for packet in packets])
@@ -617,11 +602,3 @@ class Hub(Application):
         """Every connected socket of every namespace."""
         for namespace in list(self.namespaces.values()):
             yield from list(namespace.sockets.values())
-
-
-def encoded(text: bytes, attachments: list[bytes], compress: bool) -> list[Encoded]:
-    """Return the Engine.IO packets of one Socket.IO packet."""
-    packets = [Encoded(attachment, True, compress) for attachment in attachments]
-    if text:
-        packets.insert(0, Encoded(text, False, compress))
-    return packets

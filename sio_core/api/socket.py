@@ -13,13 +13,15 @@ import anyio
 
 from sio_core.api.broadcast import DONE, BroadcastOperator, check_event, unpack
 from sio_core.api.handlers import Ack, Handler, Handlers
+from sio_core.api.outgoing import MESSAGE, encoded
 from sio_core.engineio.deadlines import NEVER, Timed
+from sio_core.engineio.packet import Encoded
 from sio_core.engineio.session import Session
 from sio_core.engineio.states import CLOSED
 from sio_core.errors import AckTimeout, LocalProtocolError, SocketClosed
 from sio_core.ids import SocketId
 from sio_core.runtime import AsyncFunction, Waiter
-from sio_core.socketio.packet import DISCONNECT, Packet
+from sio_core.socketio.packet import DISCONNECT, RESERVED_EVENTS, Packet
 from sio_core.wire.message import Request
 
 if TYPE_CHECKING:
@@ -134,13 +136,13 @@ class Drained:
 class SocketOperator:
     """A socket with flags for what is sent next. Each step returns a new operator."""
 
-    __slots__ = ("_compress", "_socket", "_timeout", "_volatile")
+    __slots__ = ("_compress", "_droppable", "_socket", "_timeout")
 
     def __init__(
         self, socket: Socket[Any], volatile: bool = False, compress: bool = True, timeout: float | None = None
     ) -> None:
         self._socket = socket
-        self._volatile = volatile
+        self._droppable = volatile
         self._compress = compress
         self._timeout = timeout
 
@@ -151,18 +153,18 @@ class SocketOperator:
 
     def compress(self, compress: bool) -> SocketOperator:
         """Say whether polling responses that carry this may be compressed."""
-        return SocketOperator(self._socket, self._volatile, compress, self._timeout)
+        return SocketOperator(self._socket, self._droppable, compress, self._timeout)
 
     def timeout(self, seconds: float) -> SocketOperator:
         """Wait that long for the acknowledgement."""
-        return SocketOperator(self._socket, self._volatile, self._compress, seconds)
+        return SocketOperator(self._socket, self._droppable, self._compress, seconds)
 
     @property
     def broadcast(self) -> BroadcastOperator:
         """Everyone in the namespace but this socket."""
         socket = self._socket
         return BroadcastOperator(
-            socket.namespace, (), (socket.id,), self._volatile, False, self._compress, self._timeout
+            socket.namespace, (), (socket.id,), self._droppable, False, self._compress, self._timeout
         )
 
     @property
@@ -184,7 +186,7 @@ class SocketOperator:
 
     def emit(self, event: str, *args: Any) -> Awaitable[None]:
         """Send an event. See :meth:`Socket.emit`."""
-        return self._socket.send_event([event, *args], self._volatile, self._compress)
+        return self._socket.send_event([event, *args], self._droppable, self._compress)
 
     def send(self, *args: Any) -> Awaitable[None]:
         """Send the event ``message``."""
@@ -193,7 +195,7 @@ class SocketOperator:
     async def emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and return the client's answer. See :meth:`Socket.emit_with_ack`."""
         seconds = timeout if timeout is not None else self._timeout
-        return await self._socket.send_with_ack([event, *args], self._volatile, self._compress, seconds)
+        return await self._socket.send_with_ack([event, *args], self._droppable, self._compress, seconds)
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """The same as :meth:`emit_with_ack`."""
@@ -220,6 +222,7 @@ class Socket(Generic[Data]):
         "_closed",
         "_drained",
         "_held",
+        "_hub",
         "_listeners",
         "_middlewares",
         "_ordered",
@@ -250,6 +253,7 @@ class Socket(Generic[Data]):
         self.pid = pid
         self.namespace = namespace
         self.client = client
+        self._hub = namespace.hub
         self.handshake = handshake
         self.data = data
         self.connected = False
@@ -430,20 +434,17 @@ class Socket(Generic[Data]):
 
     def send_event(self, data: list[Any], volatile: bool, compress: bool) -> Awaitable[None]:
         """Send the event ``[name, *args]``."""
-        check_event(data[0])
-        namespace = self.namespace
-        hub = namespace.hub
+        if data[0] in RESERVED_EVENTS:
+            check_event(data[0])
+        hub = self._hub
         if get_ident() != hub.thread and hub.thread:
             hub.runtime.call_from_thread(self.send_event, data, volatile, compress)
             return DONE
-        recoverable = self.pid is not None and not volatile
-        if self._closed:
-            if recoverable:  # the client may come back for it
-                namespace.adapter.send(self.id, data, compress)
-            return DONE
-        if recoverable and self.connected:
-            namespace.adapter.send(self.id, data, compress)
-        else:
+        if self.pid is not None and not volatile and (self.connected or self._closed):
+            self.namespace.adapter.send(
+                self.id, data, compress
+            )  # after it has gone, too: it may come back for it
+        elif not self._closed:
             self.write_event(data, None, volatile, compress)
         drained = self._drained
         if drained is None:
@@ -454,13 +455,17 @@ class Socket(Generic[Data]):
         """Encode an event and hand it to the session."""
         if self._listeners is not None and self._listeners.outgoing:
             self.notify_outgoing(data)
-        self.namespace.hub.send_event(self._session, self.namespace.name, data, ack_id, volatile, compress)
+        text, attachments = self._hub.parser.encode_event(self.namespace.name, data, ack_id, MESSAGE)
+        if not attachments:
+            self._session.send_packet(Encoded(text, False, compress), volatile)
+        else:
+            self._session.send_packets(encoded(text, attachments, compress), volatile)
 
     def notify_outgoing(self, data: list[Any]) -> None:
         """Tell those who listen to what is sent."""
         if self._listeners is not None:
             for function in list(self._listeners.outgoing):
-                self.namespace.hub.run(function, data, f"on_any_outgoing of {data[0]!r}", self)
+                self._hub.run(function, data, f"on_any_outgoing of {data[0]!r}", self)
 
     async def send_with_ack(
         self, data: list[Any], volatile: bool, compress: bool, timeout: float | None
@@ -469,7 +474,7 @@ class Socket(Generic[Data]):
         check_event(data[0])
         if self._closed:
             raise SocketClosed("the socket has been disconnected")
-        hub = self.namespace.hub
+        hub = self._hub
         ack_id = self.namespace.next_ack_id()
         pending = PendingAck(lambda: self.forget_ack(ack_id))
         self.expect_ack(ack_id, pending.resolve)
@@ -490,8 +495,8 @@ class Socket(Generic[Data]):
         """
         if self._acks is None:
             self._acks = {}
-        if len(self._acks) >= self.namespace.hub.limits.acks_per_socket:
-            self.namespace.hub.count_limit("acks_per_socket")
+        if len(self._acks) >= self._hub.limits.acks_per_socket:
+            self._hub.count_limit("acks_per_socket")
             raise LocalProtocolError("too many acknowledgements are awaited from this socket")
         self._acks[ack_id] = callback
 
@@ -504,7 +509,7 @@ class Socket(Generic[Data]):
     def has_room(self) -> bool:
         """Whether the buffer is below the low-water mark, or the socket is closed."""
         session = self._session
-        return session.outbox_bytes <= self.namespace.hub.limits.outbox_low_water or session.state is CLOSED
+        return session.outbox_bytes <= self._hub.limits.outbox_low_water or session.state is CLOSED
 
     async def wait_for_room(self) -> None:
         """Wait until :attr:`has_room`."""
@@ -520,7 +525,7 @@ class Socket(Generic[Data]):
 
         :raises LocalProtocolError: if it would be in more than ``Limits.rooms_per_socket``.
         """
-        hub = self.namespace.hub
+        hub = self._hub
         if get_ident() != hub.thread and hub.thread:
             hub.runtime.call_from_thread(self.join, *rooms)
         elif not self._closed:
@@ -533,7 +538,7 @@ class Socket(Generic[Data]):
 
     def leave(self, *rooms: str) -> Awaitable[None]:
         """Leave rooms."""
-        hub = self.namespace.hub
+        hub = self._hub
         if get_ident() != hub.thread and hub.thread:
             hub.runtime.call_from_thread(self.leave, *rooms)
         else:
@@ -542,7 +547,7 @@ class Socket(Generic[Data]):
 
     def disconnect(self, close: bool = False) -> None:
         """Disconnect from the namespace, or with ``close`` end the whole connection, after what was sent has left."""
-        hub = self.namespace.hub
+        hub = self._hub
         if get_ident() != hub.thread and hub.thread:
             hub.runtime.call_from_thread(self.disconnect, close)
         elif close:
@@ -554,7 +559,7 @@ class Socket(Generic[Data]):
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
         """Run an async function as a task that ends with the socket."""
         if not self._closed:
-            self.namespace.hub.runtime.spawn(self._run_scoped, function, args)
+            self._hub.runtime.spawn(self._run_scoped, function, args)
 
     async def _run_scoped(self, function: AsyncFunction, args: tuple[Any, ...]) -> None:
         if self._closed:
@@ -566,7 +571,7 @@ class Socket(Generic[Data]):
             try:
                 await function(*args)
             except Exception as error:
-                self.namespace.hub.report(error, "a spawned task", self)
+                self._hub.report(error, "a spawned task", self)
             finally:
                 self._scopes.discard(scope)
 
@@ -660,7 +665,7 @@ class Socket(Generic[Data]):
 
     def receive_event(self, data: list[Any], ack_id: int | None) -> None:
         """An event has come."""
-        if self._backlog is not None or self._running >= self.namespace.hub.limits.handlers_per_socket:
+        if self._backlog is not None or self._running >= self._hub.max_handlers:
             self._queue(self.dispatch, data, ack_id)
         else:
             self.dispatch(data, ack_id)
@@ -669,8 +674,8 @@ class Socket(Generic[Data]):
         if self._backlog is None:
             self._backlog = deque()
         self._backlog.append((function, args))
-        if len(self._backlog) == self.namespace.hub.limits.queued_events:
-            self.namespace.hub.count_limit("queued_events")
+        if len(self._backlog) == self._hub.limits.queued_events:
+            self._hub.count_limit("queued_events")
             self._session.pause(True)
 
     def dispatch(self, data: list[Any], ack_id: int | None) -> None:
@@ -682,7 +687,7 @@ class Socket(Generic[Data]):
         if namespace.handlers.incoming or (own is not None and own.incoming):
             self._notify_incoming(data)
         if self._middlewares:
-            namespace.hub.run_steps(self._filter(data, ack_id), self)
+            self._hub.run_steps(self._filter(data, ack_id), self)
             return
         if own is None:
             handlers = namespace.handlers.events.get(data[0])
@@ -693,9 +698,7 @@ class Socket(Generic[Data]):
                     try:
                         result = handler.function(*data)
                     except Exception as error:
-                        namespace.hub.report(
-                            error, f"the listener of {find_name(namespace, handler)!r}", self
-                        )
+                        self._hub.report(error, f"the listener of {find_name(namespace, handler)!r}", self)
                     else:
                         if ack_id is not None:
                             self.send_ack(ack_id, result)
@@ -736,7 +739,7 @@ class Socket(Generic[Data]):
 
     def _start(self, handler: Handler, args: list[Any], answer: Answer | None, event: str) -> None:
         """Call a listener, or start it as a task."""
-        hub = self.namespace.hub
+        hub = self._hub
         try:
             if handler.exact != len(args):
                 args = handler.fit(event, args, answer.take() if answer is not None else Ack(None))
@@ -756,14 +759,14 @@ class Socket(Generic[Data]):
         self._spawn(handler, args, answer, event)
 
     def _spawn(self, handler: Handler, args: list[Any], answer: Answer | None, event: str) -> None:
-        runtime = self.namespace.hub.runtime
+        runtime = self._hub.runtime
         self._running += 1
         if not runtime.starts_at_once:
             self.hold()
         runtime.spawn(self._run, handler, args, answer, event)
 
     async def _run(self, handler: Handler, args: list[Any], answer: Answer | None, event: str) -> None:
-        hub = self.namespace.hub
+        hub = self._hub
         if not hub.runtime.starts_at_once:
             hub.runtime.call_soon(
                 self.release
@@ -799,7 +802,7 @@ class Socket(Generic[Data]):
         self._drain()
 
     def _drain(self) -> None:
-        bound = self.namespace.hub.limits.handlers_per_socket
+        bound = self._hub.max_handlers
         while self._backlog is not None and not self._held and self._running < bound:
             if not self._backlog:
                 self._backlog = None
@@ -814,7 +817,7 @@ class Socket(Generic[Data]):
             self._backlog = waiting
 
     def _notify_incoming(self, data: list[Any]) -> None:
-        hub = self.namespace.hub
+        hub = self._hub
         what = f"on_any of {data[0]!r}"
         for function in list(self.namespace.handlers.incoming):
             hub.run(function, [self, *data], what, self)
@@ -848,9 +851,9 @@ class Socket(Generic[Data]):
     def write_ack(self, ack_id: int, answer: list[Any]) -> None:
         """Send an acknowledgement."""
         try:
-            self.namespace.hub.send_ack(self._session, self.namespace.name, answer, ack_id)
+            self._hub.send_ack(self._session, self.namespace.name, answer, ack_id)
         except Exception as error:
-            self.namespace.hub.report(error, f"acknowledgement {ack_id}", self)
+            self._hub.report(error, f"acknowledgement {ack_id}", self)
 
 
 class Answer:

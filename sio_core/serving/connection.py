@@ -24,6 +24,11 @@ from sio_core.wire.websocket import Rejected, WebSocket, accept
 
 __all__ = ["Connection", "Driver"]
 
+# what is being read of a request
+WAITING: Final = 0
+HEAD: Final = 1
+BODY: Final = 2
+
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -68,6 +73,7 @@ class Connection(Carrier):
     """
 
     __slots__ = (
+        "_base64",
         "_close_code",
         "_close_requested",
         "_driver",
@@ -76,6 +82,7 @@ class Connection(Carrier):
         "_output",
         "_output_due",
         "_pending",
+        "_phase",
         "_plain",
         "_probing",
         "_reader",
@@ -105,7 +112,9 @@ class Connection(Carrier):
         self._now = now
         self._session: Session | None = None
         self._websocket: WebSocket | None = None
+        self._phase = WAITING
         self._plain = True
+        self._base64 = False
         self._probing = False
         self._close_requested = False
         self._close_code: int | None = None
@@ -152,7 +161,7 @@ class Connection(Carrier):
     def connection_lost(self, now: float) -> None:
         """The connection is gone: whatever it carried has lost it."""
         self._now = now
-        self._timer.deadline = NEVER
+        self._site.deadlines.cancel(self._timer)
         session, websocket = self._session, self._websocket
         if websocket is not None and session is not None:
             self._session = None
@@ -275,17 +284,31 @@ class Connection(Carrier):
             else:
                 self._end(now)
             reader = self._reader
+            if reader is not None and reader.held and not reader.events and not self._is_full:
+                reader.resume()
         if reader is not None and not self.closing:
-            exchanges = self._exchanges
-            assert exchanges is not None
-            self._pause(self._pending is not None or len(exchanges) >= self._site.limits.pipelined_requests)
-            if reader.in_body:
-                self._set_deadline(now + self._site.limits.body_time)
-            elif reader.started:
-                self._set_deadline(now + self._site.limits.header_time)
+            self._pause(self._is_full)
+            self._watch(reader, now)
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether no request is taken before one that is being answered has its answer."""
+        exchanges = self._exchanges
+        bound = self._site.limits.pipelined_requests
+        return self._pending is not None or (exchanges is not None and len(exchanges) >= bound)
+
+    def _watch(self, reader: HttpReader, now: float) -> None:
+        """Bound the time that the head or the body takes, from its first byte on, however it drips in."""
+        phase = BODY if reader.in_body else HEAD if reader.started else WAITING
+        if phase != self._phase:
+            self._phase = phase
+            limits = self._site.limits
+            if phase != WAITING:
+                self._set_deadline(now + (limits.body_time if phase == BODY else limits.header_time))
 
     def _begin(self, request: Request, reader: HttpReader, now: float) -> None:
         self._timer.deadline = NEVER
+        self._phase = WAITING
         site = self._site
         first = site.respond_first(request)
         engine = site.engine_for(request) if first is None else None
@@ -360,6 +383,7 @@ class Connection(Carrier):
     def _end(self, now: float) -> None:
         """A request is complete."""
         assert self._exchanges is not None
+        self._phase = WAITING
         if self._exchanges:
             self._timer.deadline = NEVER
             self._exchanges[-1].end(now)
@@ -399,7 +423,10 @@ class Connection(Carrier):
                 self._close()
                 return
         self._await_request(self._now)
-        if self.paused and self._pending is None and self._reader is not None:
+        reader = self._reader
+        if self.paused and self._pending is None and reader is not None:
+            if reader.held and not reader.events:
+                reader.resume()
             self._handle_requests(self._now)
 
     # WebSocket
@@ -452,18 +479,19 @@ class Connection(Carrier):
         if session.websocket_opened(self, now):
             self._session = session
             self._probing = True
+            self._base64 = bool(exchange.request.params.get("b64"))
             self._read_on(now)
         else:
             self._close_requested = True
         self.wake()
 
     def _receive_probe(self, messages: list[str | bytes], session: Session, now: float) -> None:
-        request = session.request
-        base64 = request is not None and bool(request.params.get("b64"))
         for message in messages:
+            if self._close_requested:
+                return  # the session has done with this WebSocket, and may be trying another
             if not self._probing:
                 session.receive_message(message, now)
-            elif session.receive_probe(message, base64, now):
+            elif session.receive_probe(message, self._base64, now):
                 self._probing = False
                 self._plain = session.plain_frames
                 session.blocked = self.blocked

@@ -246,7 +246,7 @@ class Service(ABC):
         task_group: anyio.abc.TaskGroup,
         runtime: Runtime,
     ) -> tuple[StreamShell, Callable[[], None]]:
-        shell = StreamShell(site, task_group, runtime.now)
+        shell = StreamShell(site, task_group, runtime)
         scope = anyio.CancelScope()
 
         async def accept(stream: anyio.abc.ByteStream) -> None:

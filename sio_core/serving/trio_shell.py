@@ -1,15 +1,16 @@
-"""The shell for trio (or any loop anyio knows): two tasks and a byte stream for each connection."""
+"""The shell for trio (or any loop anyio knows): a byte stream for each connection."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import anyio.abc
 
 from sio_core.engineio.engine import Pending
+from sio_core.runtime import Runtime
 from sio_core.serving.connection import Connection
 from sio_core.serving.site import Site
 
@@ -22,15 +23,31 @@ logger = logging.getLogger(__name__)
 
 
 class StreamShell:
-    """What the connections of one listener share."""
+    """What the connections of one listener share, and who has output in this turn."""
 
-    __slots__ = ("connections", "now", "site", "task_group")
+    __slots__ = ("_ready", "_runtime", "connections", "site", "task_group")
 
-    def __init__(self, site: Site, task_group: anyio.abc.TaskGroup, now: Callable[[], float]) -> None:
+    def __init__(self, site: Site, task_group: anyio.abc.TaskGroup, runtime: Runtime) -> None:
         self.site = site
         self.task_group = task_group
-        self.now = now
         self.connections: set[StreamDriver] = set()
+        self._ready: list[StreamDriver] = []
+        self._runtime = runtime
+
+    def now(self) -> float:
+        """Seconds on the loop's monotonic clock."""
+        return self._runtime.now()
+
+    def output_ready(self, driver: StreamDriver) -> None:
+        """Have a connection write soon."""
+        self._ready.append(driver)
+        if len(self._ready) == 1:
+            self._runtime.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        ready, self._ready = self._ready, []
+        for driver in ready:
+            driver.flush()
 
     async def serve(self, stream: anyio.abc.ByteStream, *, secure: bool) -> None:
         """Serve one accepted connection until it ends."""
@@ -47,15 +64,30 @@ class StreamShell:
 
 
 class StreamDriver:
-    """One connection on a byte stream."""
+    """One connection on a byte stream.
 
-    __slots__ = ("_connection", "_output", "_reading", "_scope", "_shell", "_stream", "_unsent", "_wakeup")
+    What is due is written at once where the kernel takes it, as asyncio does; a second task writes what it does not
+    take, and everything where there is TLS in between.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_output",
+        "_reading",
+        "_scope",
+        "_shell",
+        "_socket",
+        "_stream",
+        "_unsent",
+        "_wakeup",
+    )
 
     def __init__(
         self, shell: StreamShell, stream: anyio.abc.ByteStream, address: str, port: int, secure: bool
     ) -> None:
         self._shell = shell
         self._stream = stream
+        self._socket: Any = None if secure else stream.extra(anyio.abc.SocketAttribute.raw_socket, None)
         self._output: list[bytes] = []
         self._unsent = 0
         self._wakeup = anyio.Event()
@@ -78,6 +110,7 @@ class StreamDriver:
         except* Exception:
             logger.exception("a connection is dropped after an internal error")
         finally:
+            self._socket = None
             self._connection.connection_lost(self._shell.now())
             self._connection.detach()
             await anyio.aclose_forcefully(self._stream)
@@ -89,51 +122,55 @@ class StreamDriver:
                 data = await self._stream.receive(READ_SIZE)
             except anyio.EndOfStream:
                 connection.receive_eof(self._shell.now())
-                self.output_ready()
+                self._take()
                 return
             connection.receive_data(data, self._shell.now())
             self._take()
-            self._wakeup.set()
             if connection.paused:
                 self._reading = anyio.Event()
                 await self._reading.wait()
 
     def _take(self) -> None:
-        """Take what is to be written; the writing task sends it."""
+        """Take what is to be written, and write what the kernel takes now."""
         connection = self._connection
         output = connection.data_to_send()
+        if output and self._socket is not None and not self._unsent:
+            with suppress(OSError):  # the writing task finds out whether it would block, or is broken
+                output = output[self._socket.send(output) :]
         if output:
             self._output.append(output)
             self._unsent += len(output)
             if self._unsent > HIGH_WATER and not connection.blocked:
                 connection.pause_writing(self._shell.now())
-        if not connection.paused:
-            self._reading.set()
+            self._wakeup.set()
+        if connection.changed:
+            connection.changed = False
+            if not connection.paused:
+                self._reading.set()
+            if connection.aborting:
+                self._scope.cancel()
+            self._wakeup.set()
 
     async def _write(self) -> None:
         connection = self._connection
         while True:
             if not self._output:
-                if connection.aborting or connection.closing:
+                if connection.closing:
                     self._scope.cancel()
                     return
                 await self._wakeup.wait()
-                self._wakeup = anyio.Event()  # before taking: there may be more after it
-                self._take()
+                self._wakeup = anyio.Event()
                 continue
             output, self._output = b"".join(self._output), []
             await self._stream.send(output)
             self._unsent -= len(output)
             if connection.blocked and self._unsent <= HIGH_WATER // 4:
                 connection.resume_writing(self._shell.now())
-                self._take()
 
     # What the connection calls
 
     def output_ready(self) -> None:
-        if self._connection.aborting:
-            self._scope.cancel()
-        self._wakeup.set()
+        self._shell.output_ready(self)
 
     def wait_for(self, pending: Pending) -> None:
         self._shell.task_group.start_soon(self._wait_for, pending)
@@ -150,6 +187,14 @@ class StreamDriver:
             self._connection.resume(pending, result, None, self._shell.now())
 
     # What the shell calls
+
+    def flush(self) -> None:
+        """Write what is due."""
+        try:
+            self._take()
+        except Exception:
+            logger.exception("a connection is dropped after an internal error")
+            self._scope.cancel()
 
     def close(self) -> None:
         """The listener is going away."""

@@ -47,6 +47,8 @@ _DIGITS: Final = re.compile(r"[0-9]+")
 _MAX_ID_DIGITS: Final = 16
 _MAX_COUNT_DIGITS: Final = 9
 _MAX_QUERY_LENGTH: Final = 4_096
+# Brackets that are looked for one by one before all are counted.
+_FEW: Final = 8
 
 # What every decoder has while it is not waiting. Never changed.
 _NO_ATTACHMENTS: Final[list[bytes]] = []
@@ -334,15 +336,18 @@ class JsonDecoder(Decoder):
                 if self.waiting:
                     self.reset()
                     raise InvalidPacket("got plaintext data when reconstructing a packet")
-                if message.startswith("2[") and self._reviver is None:
-                    # Most packets by far: an event of the main namespace that wants no answer.
-                    data = self._load(message[1:])
-                    if not data:
-                        raise InvalidPacket("invalid payload")
-                    name = data[0]
-                    if (name in RESERVED_EVENTS) if type(name) is str else not is_event_data(data):
-                        raise InvalidPacket("invalid payload")
-                    return Packet(EVENT, "/", data, None)
+                if message[:1] == "2" and self._reviver is None:
+                    # Most packets by far: an event of the main namespace.
+                    start = message.find("[", 1, _MAX_ID_DIGITS + 2)
+                    digits = message[1:start] if start > 1 else ""
+                    if start == 1 or (digits.isdigit() and digits.isascii()):
+                        data = self._load(message[start:])
+                        if not data:
+                            raise InvalidPacket("invalid payload")
+                        name = data[0]
+                        if (name in RESERVED_EVENTS) if type(name) is str else not is_event_data(data):
+                            raise InvalidPacket("invalid payload")
+                        return Packet(EVENT, "/", data, int(digits) if digits else None)
                 return self._decode(message)
             if isinstance(message, bytes | bytearray | memoryview):
                 return self._attach(message)
@@ -563,6 +568,15 @@ def _count_values(text: str, limit: int) -> int:
 
 def _is_shallow(text: str, limit: int) -> bool:
     """Say whether so little opens in a JSON text that it cannot be nested deeper than ``limit``."""
+    # A long text is mostly one string: to look for the few brackets is far cheaper than to count them.
+    found = 0
+    for bracket in ("[", "{"):
+        position = text.find(bracket)
+        while position >= 0 and found < _FEW:
+            found += 1
+            position = text.find(bracket, position + 1)
+    if found < _FEW and found <= limit:
+        return True
     openings = text.count("[") + text.count("{")
     if openings <= limit:
         return True
