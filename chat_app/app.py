@@ -76,7 +76,7 @@ class Chat(Namespace):
         """:raises StorageError: if the log cannot be read."""
         super().__init__("/")
         self._log = log
-        self._heads = log.heads()
+        self._heads = {DEFAULT_ROOM: 0, **log.heads()}
         self._changed: set[str] = set()
         self._people = People()
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -155,7 +155,9 @@ class Chat(Namespace):
     ) -> dict[str, Any]:
         """Return what comes after a place in a room; the last messages if there is no such place in this store."""
         check_room(room, socket.data["user"])
-        head = self._heads.get(room, 0)  # now: it moves while the log is read, and the answer must fit together
+        head = self._heads.get(
+            room, 0
+        )  # now: it moves while the log is read, and the answer must fit together
         is_known = after is not None and epoch == self._log.epoch
         if after is not None and is_known:
             messages = await self._log.after(room, after)
@@ -227,9 +229,9 @@ class Chat(Namespace):
         It cannot see a gap, so it gets everything in order: it enters the room in the very moment in which there is
         nothing left to read. What is on disk but not published yet is left to the publishing.
         """
-        if socket.data["offset"] > self._heads.get(DEFAULT_ROOM, 0):
+        if socket.data["offset"] > self._heads[DEFAULT_ROOM]:
             socket.data["offset"] = 0  # the place is one of another store
-        while socket.data["offset"] < self._heads.get(DEFAULT_ROOM, 0):
+        while socket.data["offset"] < self._heads[DEFAULT_ROOM]:
             try:
                 messages = await self._log.after(DEFAULT_ROOM, socket.data["offset"])
             except StorageError as error:
