@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,8 @@ import anyio.lowlevel
 import sniffio
 
 __all__ = ["AsyncFunction", "AsyncioRuntime", "Runtime", "TrioRuntime", "Waiter"]
+
+logger = logging.getLogger(__name__)
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, object]]
 
@@ -88,7 +91,7 @@ class AsyncioRuntime(Runtime):
         self._loop.call_soon(function, *args)
 
     def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
-        self._loop.call_soon_threadsafe(function, *args)
+        self._loop.call_soon_threadsafe(call_safely, function, args)
 
     async def join(self) -> None:
         while self._tasks:
@@ -128,12 +131,20 @@ class TrioRuntime(Runtime):
         self._token.run_sync_soon(function, *args)
 
     def call_from_thread(self, function: Callable[..., object], *args: Any) -> None:
-        self._token.run_sync_soon(function, *args)
+        self._token.run_sync_soon(call_safely, function, args)
 
     async def join(self) -> None:
         while self._running:
             self._idle = anyio.Event()
             await self._idle.wait()
+
+
+def call_safely(function: Callable[..., object], args: tuple[Any, ...]) -> None:
+    """Call what another thread asked for. There is nobody to raise to: trio would end with an exception."""
+    try:
+        function(*args)
+    except Exception:
+        logger.exception("%s, called from another thread, raised an exception", function.__qualname__)
 
 
 class Waiter:

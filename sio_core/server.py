@@ -7,10 +7,11 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from sio_core.adapters.base import AdapterFactory
 from sio_core.api.broadcast import BroadcastOperator, RemoteSocket
+from sio_core.api.generics import Data, Function
 from sio_core.api.hub import Hub
 from sio_core.api.namespace import Namespace
 from sio_core.engineio.deadlines import Deadlines
@@ -30,8 +31,7 @@ from sio_core.wire.websocket import Deflate
 
 __all__ = ["EngineServer", "Recovery", "Server"]
 
-Data = TypeVar("Data")
-Function = TypeVar("Function", bound=Callable[..., Any])
+AnyNamespace = TypeVar("AnyNamespace", bound=Namespace[Any])
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,11 @@ def make_engine_options(options: dict[str, Any], **defaults: Any) -> EngineOptio
     return EngineOptions(**values)
 
 
+def make_data() -> dict[str, Any]:
+    """Return what ``socket.data`` starts as, unless the application says otherwise."""
+    return {}
+
+
 class Health(Resource):
     """Answers a load balancer: 200, or 503 while the server drains."""
 
@@ -129,7 +134,7 @@ class Server(Service, Generic[Data]):
         connection_state_recovery: bool | Recovery | None = None,
         serve_client: bool = True,
         cleanup_empty_child_namespaces: bool = False,
-        data_factory: Callable[[], Data] = dict,  # type: ignore[assignment]
+        data_factory: Callable[[], Data] = make_data,  # type: ignore[assignment]
         health_path: str | None = None,
         **options: Any,
     ) -> None:
@@ -189,20 +194,21 @@ class Server(Service, Generic[Data]):
     # Namespaces
 
     @property
-    def sockets(self) -> Namespace:
+    def sockets(self) -> Namespace[Data]:
         """The namespace ``/``."""
         return self._hub.main
 
-    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace:
+    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace[Data]:
         """Return a namespace by its name; or make a parent of dynamic namespaces, by a pattern or a function.
 
         The function is called with the name and the auth payload, may be ``async``, and returns ``True`` to allow.
         """
         return self._hub.of(name)
 
-    def register(self, namespace: Namespace) -> Namespace:
+    def register(self, namespace: AnyNamespace) -> AnyNamespace:
         """Add a namespace made from a subclass of :class:`Namespace`."""
-        return self._hub.register(namespace)
+        self._hub.register(namespace)
+        return namespace
 
     def on_error(self, function: Function) -> Function:
         """Call ``function(error, what, socket)`` for every exception that comes out of the application's code."""
@@ -211,6 +217,14 @@ class Server(Service, Generic[Data]):
 
     # The main namespace's
 
+    @overload
+    def on(
+        self, name: str, function: Function, *, ordered: bool = False, thread: bool = False
+    ) -> Function: ...
+    @overload
+    def on(
+        self, name: str, function: None = None, *, ordered: bool = False, thread: bool = False
+    ) -> Callable[[Function], Function]: ...
     def on(
         self,
         name: str,
@@ -222,6 +236,10 @@ class Server(Service, Generic[Data]):
         """See :meth:`Namespace.on`."""
         return self.sockets.on(name, function, ordered=ordered, thread=thread)
 
+    @overload
+    def once(self, name: str, function: Function) -> Function: ...
+    @overload
+    def once(self, name: str, function: None = None) -> Callable[[Function], Function]: ...
     def once(self, name: str, function: Callable[..., Any] | None = None) -> Any:
         """See :meth:`Namespace.once`."""
         return self.sockets.once(name, function)
@@ -238,6 +256,14 @@ class Server(Service, Generic[Data]):
         """See :meth:`Namespace.listeners`."""
         return self.sockets.listeners(name)
 
+    def event_names(self) -> list[str]:
+        """See :meth:`Namespace.event_names`."""
+        return self.sockets.event_names()
+
+    @overload
+    def on_server_event(self, name: str, function: Function) -> Function: ...
+    @overload
+    def on_server_event(self, name: str, function: None = None) -> Callable[[Function], Function]: ...
     def on_server_event(self, name: str, function: Callable[..., Any] | None = None) -> Any:
         """See :meth:`Namespace.on_server_event`."""
         return self.sockets.on_server_event(name, function)
@@ -294,37 +320,37 @@ class Server(Service, Generic[Data]):
         """The same as :meth:`emit_with_ack`."""
         return await self.emit_with_ack(event, *args, timeout=timeout)
 
-    def to(self, *rooms: str) -> BroadcastOperator:
+    def to(self, *rooms: str) -> BroadcastOperator[Data]:
         """See :meth:`Namespace.to`."""
         return self.sockets.to(*rooms)
 
-    def in_(self, *rooms: str) -> BroadcastOperator:
+    def in_(self, *rooms: str) -> BroadcastOperator[Data]:
         """See :meth:`Namespace.in_`."""
         return self.sockets.in_(*rooms)
 
-    def except_(self, *rooms: str) -> BroadcastOperator:
+    def except_(self, *rooms: str) -> BroadcastOperator[Data]:
         """See :meth:`Namespace.except_`."""
         return self.sockets.except_(*rooms)
 
-    def timeout(self, seconds: float) -> BroadcastOperator:
+    def timeout(self, seconds: float) -> BroadcastOperator[Data]:
         """See :meth:`Namespace.timeout`."""
         return self.sockets.timeout(seconds)
 
-    def compress(self, compress: bool) -> BroadcastOperator:
+    def compress(self, compress: bool) -> BroadcastOperator[Data]:
         """See :meth:`Namespace.compress`."""
         return self.sockets.compress(compress)
 
     @property
-    def volatile(self) -> BroadcastOperator:
+    def volatile(self) -> BroadcastOperator[Data]:
         """See :attr:`Namespace.volatile`."""
         return self.sockets.volatile
 
     @property
-    def local(self) -> BroadcastOperator:
+    def local(self) -> BroadcastOperator[Data]:
         """See :attr:`Namespace.local`."""
         return self.sockets.local
 
-    async def fetch_sockets(self) -> list[RemoteSocket]:
+    async def fetch_sockets(self) -> list[RemoteSocket[Data]]:
         """See :meth:`Namespace.fetch_sockets`."""
         return await self.sockets.fetch_sockets()
 

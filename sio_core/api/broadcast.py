@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Generator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from sio_core.adapters.base import BroadcastOptions, SocketDetails
+from sio_core.api.generics import Data
 from sio_core.engineio.deadlines import Timed
 from sio_core.errors import AckTimeout
 from sio_core.runtime import Waiter
@@ -56,7 +57,7 @@ class Answers(Timed):
 
     __slots__ = ("_clients", "_namespace", "_nodes", "_nodes_expected", "answers", "waiter")
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace[Any]) -> None:
         super().__init__()
         self._namespace = namespace
         self._nodes_expected = -1
@@ -92,7 +93,7 @@ class Answers(Timed):
         self.waiter.set(error=AckTimeout(self.answers, missing))
 
 
-class BroadcastOperator:
+class BroadcastOperator(Generic[Data]):
     """Chooses sockets, and sends to them. Each step returns a new operator.
 
     Rooms form a union; a socket receives one copy. No room at all means everyone.
@@ -102,7 +103,7 @@ class BroadcastOperator:
 
     def __init__(
         self,
-        namespace: Namespace,
+        namespace: Namespace[Data],
         rooms: Collection[str] = NOBODY,
         except_: Collection[str] = NOBODY,
         volatile: bool = False,
@@ -118,7 +119,7 @@ class BroadcastOperator:
         self._compress = compress
         self._timeout = timeout
 
-    def _copy(self) -> BroadcastOperator:
+    def _copy(self) -> BroadcastOperator[Data]:
         return BroadcastOperator(
             self._namespace,
             self._rooms,
@@ -134,43 +135,43 @@ class BroadcastOperator:
             self._rooms, self._except, self._droppable, self._local, self._compress, self._timeout
         )
 
-    def to(self, *rooms: str) -> BroadcastOperator:
+    def to(self, *rooms: str) -> BroadcastOperator[Data]:
         """Choose the members of these rooms too."""
         operator = self._copy()
         operator._rooms = tuple(dict.fromkeys([*self._rooms, *rooms]))
         return operator
 
-    def in_(self, *rooms: str) -> BroadcastOperator:
+    def in_(self, *rooms: str) -> BroadcastOperator[Data]:
         """The same as :meth:`to`."""
         return self.to(*rooms)
 
-    def except_(self, *rooms: str) -> BroadcastOperator:
+    def except_(self, *rooms: str) -> BroadcastOperator[Data]:
         """Leave out the members of these rooms."""
         operator = self._copy()
         operator._except = tuple(dict.fromkeys([*self._except, *rooms]))
         return operator
 
-    def timeout(self, seconds: float) -> BroadcastOperator:
+    def timeout(self, seconds: float) -> BroadcastOperator[Data]:
         """Wait that long for acknowledgements."""
         operator = self._copy()
         operator._timeout = seconds
         return operator
 
-    def compress(self, compress: bool) -> BroadcastOperator:
+    def compress(self, compress: bool) -> BroadcastOperator[Data]:
         """Say whether polling responses that carry this may be compressed."""
         operator = self._copy()
         operator._compress = compress
         return operator
 
     @property
-    def volatile(self) -> BroadcastOperator:
+    def volatile(self) -> BroadcastOperator[Data]:
         """Drop the event where it cannot leave at once."""
         operator = self._copy()
         operator._droppable = True
         return operator
 
     @property
-    def local(self) -> BroadcastOperator:
+    def local(self) -> BroadcastOperator[Data]:
         """Reach only the sockets of this process."""
         operator = self._copy()
         operator._local = True
@@ -218,25 +219,28 @@ class BroadcastOperator:
         """The same as :meth:`emit_with_ack`."""
         return await self.emit_with_ack(event, *args, timeout=timeout)
 
-    async def fetch_sockets(self) -> list[RemoteSocket]:
+    async def fetch_sockets(self) -> list[RemoteSocket[Data]]:
         """Return the chosen sockets, of every node."""
         found = await self._namespace.adapter.fetch_sockets(self._options())
         return [RemoteSocket(self._namespace, details) for details in found]
 
     def sockets_join(self, *rooms: str) -> Awaitable[None]:
         """Put the chosen sockets into rooms."""
-        return self._namespace.adapter.add_sockets(self._options(), list(rooms)) or DONE
+        namespace = self._namespace
+        return namespace.call_adapter(namespace.adapter.add_sockets, self._options(), list(rooms))
 
     def sockets_leave(self, *rooms: str) -> Awaitable[None]:
         """Take the chosen sockets out of rooms."""
-        return self._namespace.adapter.remove_sockets(self._options(), list(rooms)) or DONE
+        namespace = self._namespace
+        return namespace.call_adapter(namespace.adapter.remove_sockets, self._options(), list(rooms))
 
     def disconnect_sockets(self, close: bool = False) -> Awaitable[None]:
         """Disconnect the chosen sockets from the namespace, or with ``close`` their clients altogether."""
-        return self._namespace.adapter.disconnect_sockets(self._options(), close) or DONE
+        namespace = self._namespace
+        return namespace.call_adapter(namespace.adapter.disconnect_sockets, self._options(), close)
 
 
-class RemoteSocket:
+class RemoteSocket(Generic[Data]):
     """A socket of this or another node, as it was when it was fetched.
 
     :ivar id: its public id.
@@ -247,12 +251,12 @@ class RemoteSocket:
 
     __slots__ = ("_operator", "data", "handshake", "id", "rooms")
 
-    def __init__(self, namespace: Namespace, details: SocketDetails) -> None:
-        self._operator = BroadcastOperator(namespace, (details.id,))
+    def __init__(self, namespace: Namespace[Data], details: SocketDetails) -> None:
+        self._operator: BroadcastOperator[Data] = BroadcastOperator(namespace, (details.id,))
         self.id = details.id
         self.handshake = details.handshake
         self.rooms = set(details.rooms)
-        self.data = details.data
+        self.data: Data = details.data
 
     def emit(self, event: str, *args: Any) -> Awaitable[None]:
         """Send an event to this socket."""
@@ -262,9 +266,9 @@ class RemoteSocket:
         """Send the event ``message``."""
         return self._operator.send(*args)
 
-    def timeout(self, seconds: float) -> RemoteSocket:
+    def timeout(self, seconds: float) -> RemoteSocket[Data]:
         """Wait that long for the acknowledgement."""
-        other = RemoteSocket.__new__(RemoteSocket)
+        other: RemoteSocket[Data] = RemoteSocket.__new__(RemoteSocket)
         other.id, other.handshake, other.rooms, other.data = self.id, self.handshake, self.rooms, self.data
         other._operator = self._operator.timeout(seconds)
         return other

@@ -6,17 +6,19 @@ client events only, so that no client can run a lifecycle listener by sending it
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
+import types
 import typing
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
+from sio_core.api.generics import Function
 from sio_core.api.payloads import Converter, InvalidPayload, make_converter
+from sio_core.socketio.values import key_text
 
 __all__ = ["LIFECYCLE", "Ack", "Handler", "Handlers"]
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 LIFECYCLE: Final = frozenset(("connection", "disconnecting", "disconnect", "error", "new_namespace"))
 ALIASES: Final = {"connect": "connection"}
@@ -55,6 +57,7 @@ class Handler:
         "_maximum",
         "_minimum",
         "_names",
+        "_rest",
         "asynchronous",
         "exact",
         "function",
@@ -78,25 +81,28 @@ class Handler:
         self.once = once
         self.ordered = ordered
         self.thread = thread
-        self.asynchronous = thread or inspect.iscoroutinefunction(inspect.unwrap(function))
-        call = getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
-        if inspect.iscoroutinefunction(call):
-            self.asynchronous = True
+        self.asynchronous = thread or is_async(function)
+        if thread and is_async(function):
+            raise TypeError(f"{function!r} is async: it cannot run in a thread")
         parameters = [
             p
             for p in inspect.signature(function).parameters.values()
             if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL}
         ]
-        hints = annotations_of(function)
+        hints = annotations_of(function, [p.name for p in parameters[leading:]])
         self._maximum = len(parameters)
         self._minimum = 0
         self._ack_index = -1
         self._names: list[str] = []
         self._converters: list[tuple[int, Converter]] = []
+        self._rest: Converter | None = None
         for index, parameter in enumerate(parameters):
             annotation = hints.get(parameter.name, Any)
             if parameter.kind is parameter.VAR_POSITIONAL:
                 self._maximum = UNLIMITED
+                self._names.append(parameter.name)
+                if index >= leading:
+                    self._rest = make_converter(annotation)
                 break
             self._names.append(parameter.name)
             if parameter.default is parameter.empty:
@@ -130,11 +136,19 @@ class Handler:
         for index, converter in self._converters:
             if index >= len(args):
                 break
-            try:
-                args[index] = converter(args[index])
-            except ValueError as error:  # both msgspec's and pydantic's are
-                raise InvalidPayload(event, self._names[index], str(error)) from error
+            self._convert(event, args, index, converter, self._names[index])
+        rest = self._rest
+        if rest is not None:
+            first = len(self._names) - 1
+            for index in range(first, len(args)):
+                self._convert(event, args, index, rest, f"{self._names[first]}[{index - first}]")
         return args
+
+    def _convert(self, event: str, args: list[Any], index: int, converter: Converter, name: str) -> None:
+        try:
+            args[index] = converter(args[index])
+        except ValueError as error:  # both msgspec's and pydantic's are
+            raise InvalidPayload(event, name, str(error)) from error
 
 
 class Handlers:
@@ -150,14 +164,14 @@ class Handlers:
 
     def __init__(self, leading: int) -> None:
         self._leading = leading
-        self.events: dict[str | int, list[Handler]] = {}
+        self.events: dict[str, list[Handler]] = {}
         self.lifecycle: dict[str, list[Handler]] = {}
         self.incoming: list[Callable[..., Any]] = []
         self.outgoing: list[Callable[..., Any]] = []
 
     def add(
         self,
-        name: str,
+        name: str | float,
         function: Function | None,
         *,
         once: bool = False,
@@ -172,30 +186,33 @@ class Handlers:
                 return function
 
             return decorate
-        if not isinstance(name, str | int) or not callable(function):
+        if not isinstance(name, str | int | float) or not callable(function):
             raise TypeError(f"on(name, function) takes the name of an event, not {name!r}, and a function")
-        name = ALIASES.get(name, name)
-        table: dict[Any, list[Handler]] = self.lifecycle if name in LIFECYCLE else self.events
-        leading = 0 if name == "new_namespace" else self._leading
+        key = key_of(name)
+        leading = 0 if key == "new_namespace" else self._leading
         handler = Handler(function, leading=leading, once=once, ordered=ordered, thread=thread)
-        table.setdefault(name, []).append(handler)
+        self.table(key).setdefault(key, []).append(handler)
         return function
 
-    def remove(self, name: str | None, function: Callable[..., Any] | None) -> None:
+    def table(self, key: str) -> dict[str, list[Handler]]:
+        """Where the listeners of a name are."""
+        return self.lifecycle if key in LIFECYCLE else self.events
+
+    def remove(self, name: str | float | None, function: Callable[..., Any] | None) -> None:
         """Forget one listener, all of one name, or all."""
         if name is None:
             self.events.clear()
             self.lifecycle.clear()
             return
-        name = ALIASES.get(name, name)
-        table: dict[Any, list[Handler]] = self.lifecycle if name in LIFECYCLE else self.events
-        kept = [h for h in table.get(name, ()) if function is not None and h.function != function]
+        key = key_of(name)
+        table = self.table(key)
+        kept = [h for h in table.get(key, ()) if function is not None and h.function != function]
         if kept:
-            table[name] = kept
+            table[key] = kept
         else:
-            table.pop(name, None)
+            table.pop(key, None)
 
-    def discard(self, table: dict[Any, list[Handler]], name: str | int, handler: Handler) -> None:
+    def discard(self, table: dict[str, list[Handler]], name: str, handler: Handler) -> None:
         """A listener that was registered for one call has had it."""
         kept = [h for h in table.get(name, ()) if h is not handler]
         if kept:
@@ -203,11 +220,14 @@ class Handlers:
         else:
             table.pop(name, None)
 
-    def functions(self, name: str) -> list[Callable[..., Any]]:
+    def functions(self, name: str | float) -> list[Callable[..., Any]]:
         """The listeners of one name."""
-        name = ALIASES.get(name, name)
-        table: dict[Any, list[Handler]] = self.lifecycle if name in LIFECYCLE else self.events
-        return [handler.function for handler in table.get(name, ())]
+        key = key_of(name)
+        return [handler.function for handler in self.table(key).get(key, ())]
+
+    def names(self) -> list[str]:
+        """The names that are listened to."""
+        return [*self.lifecycle, *self.events]
 
     def copy_lifecycle(self, other: Handlers) -> None:
         """Take over the lifecycle listeners of another emitter."""
@@ -215,16 +235,34 @@ class Handlers:
             self.lifecycle.setdefault(name, []).extend(handlers)
 
 
-def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of a function's parameters; those that cannot be resolved are left out."""
+def key_of(name: str | float) -> str:
+    """Return the text under which the listeners of an event are kept: a number's is that of JavaScript."""
+    if isinstance(name, str):
+        return ALIASES.get(name, name)
+    return key_text(name)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether what a function returns must be awaited, as far as one can see."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
+    return any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function), call)))
+
+
+def annotations_of(function: Callable[..., Any], names: Collection[str]) -> dict[str, Any]:
+    """Return the annotations of the parameters of these names.
+
+    :raises TypeError: if one cannot be resolved: it names something that is not there when the listener is registered.
+    """
     target = inspect.unwrap(function)
+    if isinstance(target, functools.partial):
+        target = inspect.unwrap(target.func)
     if not inspect.isfunction(target) and not inspect.ismethod(target):
-        target = getattr(target, "__call__", target)  # noqa: B004
+        target = inspect.unwrap(getattr(target, "__call__", target))  # noqa: B004
+    annotations = getattr(target, "__annotations__", {})
+    holder = types.SimpleNamespace(
+        __annotations__={name: annotations[name] for name in names if name in annotations}
+    )
     try:
-        hints = typing.get_type_hints(target)
-    except NameError as error:
+        return typing.get_type_hints(holder, globalns=getattr(target, "__globals__", {}), include_extras=True)
+    except (NameError, AttributeError) as error:
         raise TypeError(f"the annotations of {function!r} cannot be resolved: {error}") from error
-    except TypeError:
-        return {}
-    hints.pop("return", None)
-    return hints

@@ -30,9 +30,10 @@ from sio_core.errors import ConnectError, InvalidPacket, UnexpectedPacket
 from sio_core.ids import PrivateSessionId, make_id
 from sio_core.limits import Limits
 from sio_core.runtime import Runtime
-from sio_core.socketio.client import Client
+from sio_core.socketio.client import ABSENT, Client
 from sio_core.socketio.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from sio_core.socketio.parser import Parser
+from sio_core.wire.message import parse_query
 
 __all__ = ["ConnectedClient", "Hub"]
 
@@ -124,7 +125,7 @@ class Hub(Application):
         self.deadlines = Deadlines()
         self.engine = Engine(engine_options, self, self.deadlines, self._now)
         self.cleanup_empty_child_namespaces = cleanup_empty_child_namespaces
-        self.namespaces: dict[str, Namespace] = {}
+        self.namespaces: dict[str, Namespace[Any]] = {}
         self.recovery: RecoverySettings | None = None
         if recovery_window is not None:
             grace = engine_options.ping_interval + 2 * engine_options.ping_timeout
@@ -137,7 +138,7 @@ class Hub(Application):
         self._data_factory = data_factory
         self._deferred: list[Session] = []
         self._error_handlers: list[Callable[..., Any]] = []
-        self._parents: list[ParentNamespace] = []
+        self._parents: list[ParentNamespace[Any]] = []
         self.parser = parser
         self._runtime: Runtime | None = None
         self._skip_middlewares = skip_middlewares
@@ -296,21 +297,23 @@ class Hub(Application):
 
     # Namespaces
 
-    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace:
+    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace[Any]:
         """Return the namespace of a name, made if need be; or a parent namespace.
 
-        :raises ValueError: for a pattern with state.
+        :raises TypeError: for anything else.
         """
         if isinstance(name, str):
             name = name if name.startswith("/") else "/" + name
             namespace = self.namespaces.get(name)
             return namespace if namespace is not None else self.register(Namespace(name))
-        parent = ParentNamespace(f"/_{len(self._parents)}", name)
+        if not callable(name) and not isinstance(name, re.Pattern):
+            raise TypeError(f"of() takes a name, a pattern or a function, not {name!r}")
+        parent: ParentNamespace[Any] = ParentNamespace(f"/_{len(self._parents)}", name)
         parent.bind(self)
         self._parents.append(parent)
         return parent
 
-    def register(self, namespace: Namespace) -> Namespace:
+    def register(self, namespace: Namespace[Any]) -> Namespace[Any]:
         """Add a namespace; one of the same name that nobody is in yet gives way to it.
 
         :raises ValueError: if the name is taken.
@@ -335,13 +338,13 @@ class Hub(Application):
         self._announce(namespace)
         return namespace
 
-    def _announce(self, namespace: Namespace) -> None:
+    def _announce(self, namespace: Namespace[Any]) -> None:
         if self._runtime is not None:
             self._runtime.spawn(namespace.adapter.start)
         for handler in list(self.main.handlers.lifecycle.get("new_namespace", ())):
             self.run(handler.function, [namespace], "a listener of 'new_namespace'", None)
 
-    def forget_namespace(self, namespace: Namespace) -> None:
+    def forget_namespace(self, namespace: Namespace[Any]) -> None:
         """A child namespace is empty, and is not kept."""
         if self.namespaces.get(namespace.name) is namespace:
             del self.namespaces[namespace.name]
@@ -356,7 +359,7 @@ class Hub(Application):
             return RecoveringMemoryAdapter(name, local, self.recovery)
         return MemoryAdapter(name, local)
 
-    def _find_namespace(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, Namespace | None]:
+    def _find_namespace(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, Namespace[Any] | None]:
         namespace = self.namespaces.get(name)
         if namespace is not None:
             return namespace
@@ -380,6 +383,13 @@ class Hub(Application):
     # Connecting
 
     def _connect(self, client: ConnectedClient, packet: Packet) -> None:
+        if client.conn.protocol == 3 and "?" in packet.namespace:
+            # a client of Socket.IO 2 has no payload: what it has to say stands behind the name
+            name, _, query = packet.namespace.partition("?")
+            if client.state(name) is not ABSENT:
+                self._violation(client)
+                return
+            packet = Packet(CONNECT, name, parse_query(query))
         client.connecting.add(packet.namespace)
         self.run_steps(self._connect_steps(client, packet), None)
 
@@ -387,7 +397,7 @@ class Hub(Application):
         name, session = packet.namespace, client.conn
         auth: dict[str, Any] = packet.data if isinstance(packet.data, dict) else {}
         bound = self.limits.namespaces_per_connection
-        namespace: Namespace | None = None
+        namespace: Namespace[Any] | None = None
         if bound is not None and len(client.members) + len(client.connecting) > bound:
             self.count_limit("namespaces_per_connection")
         else:
@@ -396,6 +406,7 @@ class Hub(Application):
             client.connecting.discard(name)
             self.send_packet(session, Packet(CONNECT_ERROR, name, {"message": "Invalid namespace"}))
             return
+        namespace.pending.add(client)
         saved: SavedSession | None = None
         if self.recovery is not None and "pid" in auth:
             saved = yield from self._restore(namespace, auth)
@@ -420,7 +431,7 @@ class Hub(Application):
         self._accept(socket, client, saved)
 
     def _restore(
-        self, namespace: Namespace, auth: dict[str, Any]
+        self, namespace: Namespace[Any], auth: dict[str, Any]
     ) -> Generator[Awaitable[Any], Any, SavedSession | None]:
         """Find the session that a client claims. Whoever still holds it has lost it."""
         pid, offset = auth["pid"], auth.get("offset", "")
@@ -441,7 +452,11 @@ class Hub(Application):
         return saved
 
     def _make_socket(
-        self, namespace: Namespace, client: ConnectedClient, auth: dict[str, Any], saved: SavedSession | None
+        self,
+        namespace: Namespace[Any],
+        client: ConnectedClient,
+        auth: dict[str, Any],
+        saved: SavedSession | None,
     ) -> Socket[Any]:
         handshake = Handshake(client.conn.request, auth, client.issued)
         pid = None
@@ -480,12 +495,15 @@ class Hub(Application):
         client, name = socket.client, socket.namespace.name
         client.connecting.discard(name)
         self._abandon(socket, saved)
+        full: Any = payload if data is None else {**payload, "data": data}
+        plain: Any = payload
         if client.conn.protocol == 3:
-            self.send_packet(client.conn, Packet(CONNECT_ERROR, name, data if data else payload["message"]))
-            return
-        if data is not None:
-            payload["data"] = data
-        self.send_packet(client.conn, Packet(CONNECT_ERROR, name, payload))
+            full, plain = data if data else payload["message"], payload["message"]
+        try:
+            self.send_packet(client.conn, Packet(CONNECT_ERROR, name, full))
+        except Exception as error:
+            self.report(error, f"sending the data of a ConnectError of {name!r}", socket)
+            self.send_packet(client.conn, Packet(CONNECT_ERROR, name, plain))
 
     def _accept(self, socket: Socket[Any], client: ConnectedClient, saved: SavedSession | None) -> None:
         session, namespace = client.conn, socket.namespace

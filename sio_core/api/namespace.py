@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, overload
 
 from sio_core.adapters.base import (
     Adapter,
@@ -17,18 +17,18 @@ from sio_core.adapters.base import (
 )
 from sio_core.adapters.memory import MemoryAdapter
 from sio_core.api.broadcast import DONE, BroadcastOperator, RemoteSocket, check_event
+from sio_core.api.generics import Data, Function
 from sio_core.api.handlers import Handlers
 from sio_core.api.socket import Socket, remove_from
 from sio_core.engineio.packet import Encoded
-from sio_core.errors import AdapterError
+from sio_core.errors import AdapterError, LocalProtocolError
 from sio_core.ids import SocketId
 
 if TYPE_CHECKING:
-    from sio_core.api.hub import Hub
+    from sio_core.api.hub import ConnectedClient, Hub
 
 __all__ = ["Namespace", "ParentNamespace", "event"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Matcher = Callable[[str, Any], "bool | Awaitable[bool]"]
 
 SERVER_RESERVED = frozenset(("connect", "connection", "new_namespace"))
@@ -44,7 +44,7 @@ def event(name: str) -> Callable[[Function], Function]:
     return mark
 
 
-class Namespace(LocalSockets):
+class Namespace(LocalSockets, Generic[Data]):
     """The sockets of one name, ``/`` by default.
 
     It is used as it is (``io.of("/chat")``), or subclassed: in a subclass ``on_connection``, ``on_disconnecting`` and
@@ -53,6 +53,7 @@ class Namespace(LocalSockets):
 
     :ivar name: the name, with its leading slash.
     :ivar sockets: the connected sockets by their id.
+    :ivar pending: the clients whose sockets are being let in, or refused.
     :ivar by_pid: those that can be recovered, and those being recovered, by their private id.
     :ivar adapter: the adapter, with the rooms.
     """
@@ -72,13 +73,14 @@ class Namespace(LocalSockets):
 
     def __init__(self, name: str = "/") -> None:
         self.name = name if name.startswith("/") else "/" + name
-        self.sockets: dict[str, Socket[Any]] = {}
-        self.by_pid: dict[str, Socket[Any]] = {}
+        self.sockets: dict[str, Socket[Data]] = {}
+        self.by_pid: dict[str, Socket[Data]] = {}
+        self.pending: set[ConnectedClient] = set()
         self.handlers = Handlers(leading=1)
         self.server_handlers = Handlers(leading=0)
         self.middlewares: list[Callable[..., Any]] = []
         self.watched: set[str] = set()
-        self.parent: ParentNamespace | None = None
+        self.parent: ParentNamespace[Data] | None = None
         self.adapter: Adapter = MemoryAdapter(self.name, self)
         self._ack_id = 0
         self._hub: Hub | None = None
@@ -105,6 +107,14 @@ class Namespace(LocalSockets):
 
     # Listening
 
+    @overload
+    def on(
+        self, name: str, function: Function, *, ordered: bool = False, thread: bool = False
+    ) -> Function: ...
+    @overload
+    def on(
+        self, name: str, function: None = None, *, ordered: bool = False, thread: bool = False
+    ) -> Callable[[Function], Function]: ...
     def on(
         self,
         name: str,
@@ -122,6 +132,10 @@ class Namespace(LocalSockets):
         """
         return self.handlers.add(name, function, ordered=ordered, thread=thread)
 
+    @overload
+    def once(self, name: str, function: Function) -> Function: ...
+    @overload
+    def once(self, name: str, function: None = None) -> Callable[[Function], Function]: ...
     def once(self, name: str, function: Callable[..., Any] | None = None) -> Any:
         """Listen to the next such event only."""
         return self.handlers.add(name, function, once=True)
@@ -139,6 +153,14 @@ class Namespace(LocalSockets):
         """The listeners of a name."""
         return self.handlers.functions(name)
 
+    def event_names(self) -> list[str]:
+        """The names that are listened to."""
+        return self.handlers.names()
+
+    @overload
+    def on_server_event(self, name: str, function: Function) -> Function: ...
+    @overload
+    def on_server_event(self, name: str, function: None = None) -> Callable[[Function], Function]: ...
     def on_server_event(self, name: str, function: Callable[..., Any] | None = None) -> Any:
         """Listen to an event that other nodes of the cluster send with ``server_side_emit``."""
         return self.server_handlers.add(name, function)
@@ -209,37 +231,37 @@ class Namespace(LocalSockets):
         """The same as :meth:`emit_with_ack`."""
         return await self.emit_with_ack(event, *args, timeout=timeout)
 
-    def to(self, *rooms: str) -> BroadcastOperator:
+    def to(self, *rooms: str) -> BroadcastOperator[Data]:
         """Choose the members of rooms."""
         return BroadcastOperator(self, rooms)
 
-    def in_(self, *rooms: str) -> BroadcastOperator:
+    def in_(self, *rooms: str) -> BroadcastOperator[Data]:
         """The same as :meth:`to`."""
         return BroadcastOperator(self, rooms)
 
-    def except_(self, *rooms: str) -> BroadcastOperator:
+    def except_(self, *rooms: str) -> BroadcastOperator[Data]:
         """Leave out the members of rooms."""
         return BroadcastOperator(self, (), rooms)
 
-    def timeout(self, seconds: float) -> BroadcastOperator:
+    def timeout(self, seconds: float) -> BroadcastOperator[Data]:
         """Wait that long for acknowledgements."""
         return BroadcastOperator(self, timeout=seconds)
 
-    def compress(self, compress: bool) -> BroadcastOperator:
+    def compress(self, compress: bool) -> BroadcastOperator[Data]:
         """Say whether polling responses that carry this may be compressed."""
         return BroadcastOperator(self, compress=compress)
 
     @property
-    def volatile(self) -> BroadcastOperator:
+    def volatile(self) -> BroadcastOperator[Data]:
         """Drop the event where it cannot leave at once."""
         return BroadcastOperator(self, volatile=True)
 
     @property
-    def local(self) -> BroadcastOperator:
+    def local(self) -> BroadcastOperator[Data]:
         """Reach only the sockets of this process."""
         return BroadcastOperator(self, local=True)
 
-    async def fetch_sockets(self) -> list[RemoteSocket]:
+    async def fetch_sockets(self) -> list[RemoteSocket[Data]]:
         """Return every socket of the namespace, of every node."""
         return await BroadcastOperator(self).fetch_sockets()
 
@@ -262,7 +284,7 @@ class Namespace(LocalSockets):
         :raises AdapterError: if the adapter has no other nodes.
         """
         check_server_event(event)
-        return self.adapter.server_side_emit([event, *args]) or DONE
+        return self.call_adapter(self.adapter.server_side_emit, [event, *args])
 
     async def server_side_emit_with_ack(
         self, event: str, *args: Any, timeout: float | None = None
@@ -283,6 +305,14 @@ class Namespace(LocalSockets):
         for function in self.handlers.outgoing:
             hub.run(function, data, f"on_any_outgoing of {data[0]!r}", None)
         return hub.published(self.adapter.broadcast(data, options))
+
+    def call_adapter(self, function: Callable[..., Awaitable[None] | None], *args: Any) -> Awaitable[None]:
+        """Have the adapter do something, in the thread of the event loop."""
+        hub = self.hub
+        if get_ident() != hub.thread and hub.thread:
+            hub.runtime.call_from_thread(function, *args)
+            return DONE
+        return function(*args) or DONE
 
     def broadcast_with_ack(
         self,
@@ -313,16 +343,18 @@ class Namespace(LocalSockets):
 
     # Sockets
 
-    def accept(self, socket: Socket[Any]) -> None:
+    def accept(self, socket: Socket[Data]) -> None:
         """A socket has passed the middlewares: it can be reached from now on."""
+        self.pending.discard(socket.client)
         self.sockets[socket.id] = socket
         if socket.pid is not None:
             self.by_pid[socket.pid] = socket
         socket.connected = True
         self.adapter.add_all(socket.id, (socket.id,))
 
-    def remove(self, socket: Socket[Any]) -> None:
+    def remove(self, socket: Socket[Data]) -> None:
         """A socket is gone, or was refused."""
+        self.pending.discard(socket.client)
         if self.sockets.get(socket.id, socket) is socket:
             self.sockets.pop(socket.id, None)
             self.adapter.remove_all(socket.id)
@@ -332,7 +364,7 @@ class Namespace(LocalSockets):
         socket.client.members.pop(self.name, None)
         self.sessions_gone()
 
-    def save(self, socket: Socket[Any]) -> None:
+    def save(self, socket: Socket[Data]) -> None:
         """Keep what a socket that lost its connection may claim back."""
         if socket.pid is not None:
             self.adapter.save_session(
@@ -346,7 +378,8 @@ class Namespace(LocalSockets):
         return self.hub.recovery
 
     def sessions_gone(self) -> None:
-        if self.parent is not None and not self.sockets and not self.adapter.keeps_sessions:
+        empty = not self.sockets and not self.pending and not self.adapter.keeps_sessions
+        if empty and self.parent is not None:
             self.parent.child_is_empty(self)
 
     def encode(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> list[Encoded]:
@@ -393,7 +426,10 @@ class Namespace(LocalSockets):
             socket = self.sockets.get(member)
             if socket is not None:
                 count += 1
-                socket.expect_ack(ack_id, answered)
+                try:
+                    socket.expect_ack(ack_id, answered)
+                except LocalProtocolError:
+                    continue  # it has left too many unanswered: this one it will not answer either
                 socket.conn.send_packets(packets, options.volatile)
         return count
 
@@ -427,7 +463,7 @@ INHERITED = frozenset(name for name in vars(Namespace) if name.startswith("on_")
 """Methods of the class itself that are no listeners."""
 
 
-class ParentNamespace(Namespace):
+class ParentNamespace(Namespace[Data]):
     """Makes namespaces by a pattern or a function; its children start with its middlewares and lifecycle listeners.
 
     :ivar children: the namespaces it has made.
@@ -436,7 +472,7 @@ class ParentNamespace(Namespace):
     def __init__(self, name: str, matcher: re.Pattern[str] | Matcher) -> None:
         super().__init__(name)
         self.matcher = matcher
-        self.children: dict[str, Namespace] = {}
+        self.children: dict[str, Namespace[Data]] = {}
 
     def matches(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, bool]:
         """Whether a namespace of this name is to be made for a client with this auth payload."""
@@ -455,7 +491,7 @@ class ParentNamespace(Namespace):
         """Whether it has a pattern, and the pattern matches."""
         return isinstance(self.matcher, re.Pattern) and self.matcher.search(name) is not None
 
-    def adopt(self, child: Namespace) -> None:
+    def adopt(self, child: Namespace[Data]) -> None:
         """Make a namespace a child of this one."""
         child.parent = self
         child.middlewares.extend(self.middlewares)
@@ -465,7 +501,7 @@ class ParentNamespace(Namespace):
         child.handlers.incoming.extend(self.handlers.incoming)
         self.children[child.name] = child
 
-    def child_is_empty(self, child: Namespace) -> None:
+    def child_is_empty(self, child: Namespace[Data]) -> None:
         """The last socket of a child has gone."""
         if self.hub.cleanup_empty_child_namespaces and child.name in self.children:
             del self.children[child.name]
@@ -477,7 +513,7 @@ class ParentNamespace(Namespace):
             child.broadcast(list(data), options)
         return DONE
 
-    async def fetch_sockets(self) -> list[RemoteSocket]:
+    async def fetch_sockets(self) -> list[RemoteSocket[Data]]:
         """Not possible here.
 
         :raises AdapterError: always, as in the official server.

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import types
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+import msgspec.inspect
 
 from sio_core.errors import InvalidPacket
 
 __all__ = ["Converter", "InvalidPayload", "make_converter"]
 
 Converter = Callable[[Any], Any]
+
+BINARY_TYPES: Final = (bytes, bytearray, memoryview)
+"""These come as they are, in attachments: text is never taken for them."""
 
 
 class InvalidPayload(InvalidPacket):
@@ -42,25 +45,52 @@ def make_converter(annotation: Any) -> Converter | None:
     """
     if annotation is Any or annotation is object or annotation is inspect.Parameter.empty:
         return None
-    if is_pydantic(annotation):
+    if uses_pydantic(annotation, set()):
         from pydantic import TypeAdapter  # noqa: PLC0415 - only an application that uses pydantic has it
 
         adapter = TypeAdapter(annotation)
         return adapter.validate_python
     try:
-        msgspec.json.Decoder(
-            annotation
-        )  # finds out now, not at the first event, whether the type is supported
+        unknown = find_unknown(msgspec.inspect.type_info(annotation), set())
     except TypeError as error:
         raise TypeError(f"a listener's parameter cannot have the type {annotation!r}: {error}") from None
-    return lambda value: msgspec.convert(value, annotation)
+    if unknown is not None:
+        raise TypeError(
+            f"a listener's parameter cannot have the type {annotation!r}: nothing received becomes {unknown!r}"
+        )
+    return lambda value: msgspec.convert(value, annotation, builtin_types=BINARY_TYPES)
 
 
-def is_pydantic(annotation: Any) -> bool:
-    """Whether pydantic's own types are part of an annotation."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        if hasattr(annotation, "__pydantic_core_schema__") or hasattr(annotation, "__pydantic_fields__"):
-            return True
-        if dataclasses.is_dataclass(annotation) or issubclass(annotation, msgspec.Struct):
-            return False
-    return any([is_pydantic(argument) for argument in typing.get_args(annotation)])
+def uses_pydantic(annotation: Any, seen: set[int]) -> bool:
+    """Whether pydantic's own types, or constraints in its way, are part of an annotation."""
+    if id(annotation) in seen:
+        return False
+    seen.add(id(annotation))
+    if hasattr(annotation, "__get_pydantic_core_schema__") or hasattr(annotation, "__pydantic_fields__"):
+        return True
+    if type(annotation).__module__.partition(".")[0] in {"pydantic", "annotated_types"}:
+        return True
+    parts: list[Any] = list(typing.get_args(annotation))
+    if dataclasses.is_dataclass(annotation) or typing.is_typeddict(annotation):
+        parts.extend(typing.get_type_hints(annotation, include_extras=True).values())
+    return any([uses_pydantic(part, seen) for part in parts])
+
+
+def find_unknown(info: Any, seen: set[int]) -> Any:
+    """Return a class that msgspec does not know, if one is part of a type; else ``None``."""
+    if isinstance(info, msgspec.inspect.CustomType):
+        return info.cls
+    if id(info) in seen:
+        return None
+    seen.add(id(info))
+    parts: list[Any] = []
+    if isinstance(info, msgspec.Struct):
+        parts = [getattr(info, name) for name in info.__struct_fields__]
+    elif isinstance(info, tuple):
+        parts = list(info)
+    for part in parts:
+        if isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field | tuple):
+            unknown = find_unknown(part, seen)
+            if unknown is not None:
+                return unknown
+    return None

@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from email.utils import formatdate
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 import anyio
 
 from sio_core.api.broadcast import DONE, BroadcastOperator, check_event, unpack
-from sio_core.api.handlers import Ack, Handler, Handlers
+from sio_core.api.generics import Data, Function
+from sio_core.api.handlers import Ack, Handler, Handlers, key_of
 from sio_core.api.outgoing import MESSAGE, encoded
 from sio_core.engineio.deadlines import NEVER, Timed
 from sio_core.engineio.packet import Encoded
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Handshake", "Socket", "SocketOperator"]
 
-Data = TypeVar("Data")
 AckCallback = Callable[["list[Any] | None", "Exception | None"], None]
 
 logger = logging.getLogger(__name__)
@@ -133,13 +133,17 @@ class Drained:
         yield from self._socket.wait_for_room().__await__()
 
 
-class SocketOperator:
+class SocketOperator(Generic[Data]):
     """A socket with flags for what is sent next. Each step returns a new operator."""
 
     __slots__ = ("_compress", "_droppable", "_socket", "_timeout")
 
     def __init__(
-        self, socket: Socket[Any], volatile: bool = False, compress: bool = True, timeout: float | None = None
+        self,
+        socket: Socket[Data],
+        volatile: bool = False,
+        compress: bool = True,
+        timeout: float | None = None,
     ) -> None:
         self._socket = socket
         self._droppable = volatile
@@ -147,20 +151,20 @@ class SocketOperator:
         self._timeout = timeout
 
     @property
-    def volatile(self) -> SocketOperator:
+    def volatile(self) -> SocketOperator[Data]:
         """Drop the event if it cannot leave at once."""
         return SocketOperator(self._socket, True, self._compress, self._timeout)
 
-    def compress(self, compress: bool) -> SocketOperator:
+    def compress(self, compress: bool) -> SocketOperator[Data]:
         """Say whether polling responses that carry this may be compressed."""
         return SocketOperator(self._socket, self._droppable, compress, self._timeout)
 
-    def timeout(self, seconds: float) -> SocketOperator:
+    def timeout(self, seconds: float) -> SocketOperator[Data]:
         """Wait that long for the acknowledgement."""
         return SocketOperator(self._socket, self._droppable, self._compress, seconds)
 
     @property
-    def broadcast(self) -> BroadcastOperator:
+    def broadcast(self) -> BroadcastOperator[Data]:
         """Everyone in the namespace but this socket."""
         socket = self._socket
         return BroadcastOperator(
@@ -168,19 +172,19 @@ class SocketOperator:
         )
 
     @property
-    def local(self) -> BroadcastOperator:
+    def local(self) -> BroadcastOperator[Data]:
         """Everyone of this process but this socket."""
         return self.broadcast.local
 
-    def to(self, *rooms: str) -> BroadcastOperator:
+    def to(self, *rooms: str) -> BroadcastOperator[Data]:
         """The members of these rooms, but this socket."""
         return self.broadcast.to(*rooms)
 
-    def in_(self, *rooms: str) -> BroadcastOperator:
+    def in_(self, *rooms: str) -> BroadcastOperator[Data]:
         """The same as :meth:`to`."""
         return self.broadcast.to(*rooms)
 
-    def except_(self, *rooms: str) -> BroadcastOperator:
+    def except_(self, *rooms: str) -> BroadcastOperator[Data]:
         """Everyone but this socket and the members of these rooms."""
         return self.broadcast.except_(*rooms)
 
@@ -242,7 +246,7 @@ class Socket(Generic[Data]):
 
     def __init__(
         self,
-        namespace: Namespace,
+        namespace: Namespace[Data],
         client: ConnectedClient,
         socket_id: SocketId,
         pid: str | None,
@@ -299,12 +303,20 @@ class Socket(Generic[Data]):
     # Listening
 
     @property
-    def listeners(self) -> Handlers:
+    def handlers(self) -> Handlers:
         """The listeners of this socket alone."""
         if self._listeners is None:
             self._listeners = Handlers(leading=0)
         return self._listeners
 
+    @overload
+    def on(
+        self, name: str, function: Function, *, ordered: bool = False, thread: bool = False
+    ) -> Function: ...
+    @overload
+    def on(
+        self, name: str, function: None = None, *, ordered: bool = False, thread: bool = False
+    ) -> Callable[[Function], Function]: ...
     def on(
         self,
         name: str,
@@ -314,57 +326,72 @@ class Socket(Generic[Data]):
         thread: bool = False,
     ) -> Any:
         """Listen to an event of this socket, as a call or as a decorator; listeners get the event's arguments."""
-        return self.listeners.add(name, function, ordered=ordered, thread=thread)
+        return self.handlers.add(name, function, ordered=ordered, thread=thread)
 
+    @overload
+    def once(self, name: str, function: Function) -> Function: ...
+    @overload
+    def once(self, name: str, function: None = None) -> Callable[[Function], Function]: ...
     def once(self, name: str, function: Callable[..., Any] | None = None) -> Any:
         """Listen to the next such event only."""
-        return self.listeners.add(name, function, once=True)
+        return self.handlers.add(name, function, once=True)
 
     def off(self, name: str | None = None, function: Callable[..., Any] | None = None) -> None:
         """Stop listening: one listener, all of a name, or all."""
-        self.listeners.remove(name, function)
+        self.handlers.remove(name, function)
 
-    def on_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def listeners(self, name: str) -> list[Callable[..., Any]]:
+        """The listeners of a name."""
+        return self.handlers.functions(name)
+
+    def event_names(self) -> list[str]:
+        """The names that are listened to."""
+        return self.handlers.names()
+
+    def on_any(self, function: Function) -> Function:
         """Call ``function(event, *args)`` for every event that comes, before its listeners."""
-        self.listeners.incoming.append(function)
+        self.handlers.incoming.append(function)
         return function
 
-    def prepend_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def prepend_any(self, function: Function) -> Function:
         """The same, before those registered so far."""
-        self.listeners.incoming.insert(0, function)
+        self.handlers.incoming.insert(0, function)
         return function
 
     def off_any(self, function: Callable[..., Any] | None = None) -> None:
         """Stop that, for one function or for all."""
-        remove_from(self.listeners.incoming, function)
+        remove_from(self.handlers.incoming, function)
 
     def listeners_any(self) -> list[Callable[..., Any]]:
         """The functions called for every event that comes."""
-        return list(self.listeners.incoming)
+        return list(self.handlers.incoming)
 
-    def on_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def on_any_outgoing(self, function: Function) -> Function:
         """Call ``function(event, *args)`` for every event that is sent to this socket."""
-        self.listeners.outgoing.append(function)
+        self.handlers.outgoing.append(function)
         self.namespace.watched.add(self.id)
         return function
 
-    def prepend_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def prepend_any_outgoing(self, function: Function) -> Function:
         """The same, before those registered so far."""
-        self.listeners.outgoing.insert(0, function)
+        self.handlers.outgoing.insert(0, function)
         self.namespace.watched.add(self.id)
         return function
 
     def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
         """Stop that, for one function or for all."""
-        remove_from(self.listeners.outgoing, function)
+        remove_from(self.handlers.outgoing, function)
 
     def listeners_any_outgoing(self) -> list[Callable[..., Any]]:
         """The functions called for every event that is sent."""
-        return list(self.listeners.outgoing)
+        return list(self.handlers.outgoing)
 
-    def use(self, middleware: Callable[..., Any]) -> Callable[..., Any]:
-        """Run ``middleware(event, args)`` before each event. It may change ``args``; if it raises, the event is
-        dropped and the error goes to the listeners of ``error``."""
+    def use(self, middleware: Function) -> Function:
+        """Run ``middleware(event, args)`` before each event; it may be ``async``.
+
+        It may change ``args``, and rename the event by returning another name. If it raises, the event is dropped and
+        the error goes to the listeners of ``error``.
+        """
         if self._middlewares is None:
             self._middlewares = []
         self._middlewares.append(middleware)
@@ -398,37 +425,37 @@ class Socket(Generic[Data]):
         return await self.emit_with_ack(event, *args, timeout=timeout)
 
     @property
-    def volatile(self) -> SocketOperator:
+    def volatile(self) -> SocketOperator[Data]:
         """Drop the event if it cannot leave at once."""
         return SocketOperator(self, volatile=True)
 
-    def compress(self, compress: bool) -> SocketOperator:
+    def compress(self, compress: bool) -> SocketOperator[Data]:
         """Say whether polling responses that carry this may be compressed."""
         return SocketOperator(self, compress=compress)
 
-    def timeout(self, seconds: float) -> SocketOperator:
+    def timeout(self, seconds: float) -> SocketOperator[Data]:
         """Wait that long for the acknowledgement."""
         return SocketOperator(self, timeout=seconds)
 
     @property
-    def broadcast(self) -> BroadcastOperator:
+    def broadcast(self) -> BroadcastOperator[Data]:
         """Everyone in the namespace but this socket."""
         return BroadcastOperator(self.namespace, (), (self.id,))
 
     @property
-    def local(self) -> BroadcastOperator:
+    def local(self) -> BroadcastOperator[Data]:
         """Everyone of this process but this socket."""
         return BroadcastOperator(self.namespace, (), (self.id,), local=True)
 
-    def to(self, *rooms: str) -> BroadcastOperator:
+    def to(self, *rooms: str) -> BroadcastOperator[Data]:
         """The members of these rooms, but this socket."""
         return self.broadcast.to(*rooms)
 
-    def in_(self, *rooms: str) -> BroadcastOperator:
+    def in_(self, *rooms: str) -> BroadcastOperator[Data]:
         """The same as :meth:`to`."""
         return self.broadcast.to(*rooms)
 
-    def except_(self, *rooms: str) -> BroadcastOperator:
+    def except_(self, *rooms: str) -> BroadcastOperator[Data]:
         """Everyone but this socket and the members of these rooms."""
         return self.broadcast.except_(*rooms)
 
@@ -710,14 +737,14 @@ class Socket(Generic[Data]):
         if self._closed:
             return
         name = data[0]
+        key = key_of(name)
         namespace_handlers = self.namespace.handlers
-        calls = [(namespace_handlers, handler, True) for handler in namespace_handlers.events.get(name, ())]
+        calls = [(namespace_handlers, handler, True) for handler in namespace_handlers.events.get(key, ())]
         if self._listeners is not None:
             calls.extend(
-                [(self._listeners, handler, False) for handler in self._listeners.events.get(name, ())]
+                [(self._listeners, handler, False) for handler in self._listeners.events.get(key, ())]
             )
         leading: list[Any] = []
-        key: str | int = name
         if not calls:
             leading = [name]
             key = "*"
@@ -775,7 +802,9 @@ class Socket(Generic[Data]):
             if handler.thread:
                 result = await anyio.to_thread.run_sync(handler.function, *args)
             else:
-                result = await handler.function(*args)
+                result = handler.function(*args)
+                if isinstance(result, Awaitable):
+                    result = await result
             if answer is not None:
                 answer.add(result, handler.takes_ack)
         except Exception as error:
@@ -827,16 +856,18 @@ class Socket(Generic[Data]):
 
     def _filter(self, data: list[Any], ack_id: int | None) -> Generator[Awaitable[Any], Any, None]:
         """Run the middlewares of this socket, then the listeners."""
-        args = data[1:]
+        name, args = data[0], data[1:]
         for middleware in list(self._middlewares or ()):
             try:
-                outcome = middleware(data[0], args)
+                outcome = middleware(name, args)
                 if isinstance(outcome, Awaitable):
-                    yield outcome
+                    outcome = yield outcome
             except Exception as error:
                 self.notify_error(error)
                 return
-        self._deliver([data[0], *args], ack_id)
+            if isinstance(outcome, str):
+                name = outcome
+        self._deliver([name, *args], ack_id)
 
     def send_ack(self, ack_id: int, result: Any) -> None:
         """Answer an event with what its listener returned."""
@@ -885,10 +916,15 @@ class Answer:
 
     def _send(self, answer: list[Any]) -> None:
         self._taken = True
-        self._socket.write_ack(self._ack_id, answer)
+        socket = self._socket
+        hub = socket.namespace.hub
+        if get_ident() != hub.thread and hub.thread:
+            hub.runtime.call_from_thread(socket.write_ack, self._ack_id, answer)
+        else:
+            socket.write_ack(self._ack_id, answer)
 
 
-def find_name(namespace: Namespace, handler: Handler) -> str | int:
+def find_name(namespace: Namespace[Any], handler: Handler) -> str:
     """Return the event that a listener was registered for, for a log line."""
     for name, handlers in namespace.handlers.events.items():
         if handler in handlers:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Final
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar, cast, overload
 
 import orjson
 
@@ -40,6 +42,12 @@ __all__ = [
 Headers = list[tuple[str, str]]
 Middleware = Callable[..., "Response | Awaitable[Response | None] | None"]
 Hook = Callable[..., object]
+AnyMiddleware = TypeVar("AnyMiddleware", bound=Callable[..., object])
+AnyHook = TypeVar("AnyHook", bound=Callable[..., object])
+
+ENGINE_EVENTS: Final = frozenset(
+    ("connection", "connection_error", "initial_headers", "headers", "flush", "drain")
+)
 
 TRANSPORT_UNKNOWN: Final = 0
 SESSION_ID_UNKNOWN: Final = 1
@@ -229,7 +237,7 @@ class Engine(SessionOwner):
         """How many sessions are open."""
         return len(self.clients)
 
-    def use(self, middleware: Middleware) -> Middleware:
+    def use(self, middleware: AnyMiddleware) -> AnyMiddleware:
         """Run ``middleware(request[, headers])`` for every HTTP request, upgrades included.
 
         It may be ``async``. It may return a :class:`Response` to answer the request itself, raise to have it refused
@@ -237,19 +245,24 @@ class Engine(SessionOwner):
         answers is answered so, and its connection is closed.
         """
         count = len(inspect.signature(middleware).parameters)
-        self._middlewares.append((middleware, count))
+        self._middlewares.append((cast("Middleware", middleware), count))
         return middleware
 
+    @overload
+    def on(self, name: str, hook: AnyHook) -> AnyHook: ...
+    @overload
+    def on(self, name: str, hook: None = None) -> Callable[[AnyHook], AnyHook]: ...
     def on(self, name: str, hook: Hook | None = None) -> Any:
         """Register a hook, as a call or as a decorator.
 
         ``connection`` (session); ``connection_error`` (a mapping of ``request``, ``code``, ``message``, ``context``);
-        ``initial_headers`` and ``headers`` (a dictionary to change, request).
+        ``initial_headers`` and ``headers`` (a dictionary to change, request); ``flush`` (session, the packets that
+        leave) and ``drain`` (session), of sessions opened from then on.
 
         :raises ValueError: for another name.
         :raises TypeError: for an ``async`` function: nothing waits for a hook.
         """
-        if name not in {"connection", "connection_error", "initial_headers", "headers"}:
+        if name not in ENGINE_EVENTS:
             raise ValueError(f"an engine has no event {name!r}")
         if hook is None:
             return lambda hook: self.on(name, hook)
@@ -269,6 +282,7 @@ class Engine(SessionOwner):
     def _decide(self, request: Request) -> Generator[Awaitable[Any], Any, Verdict]:
         headers: Headers = []
         cors = self.options.cors
+        own: dict[str, str] = {}
         try:
             if cors is not None:
                 answer = preflight(cors, request)
@@ -276,19 +290,23 @@ class Engine(SessionOwner):
                     return Answer(answer)
                 headers.extend(cors_headers(cors, request))
             for middleware, count in list(self._middlewares):
-                own: dict[str, str] = {}
+                own = {}
                 outcome: Any = middleware(request, own) if count > 1 else middleware(request)
                 if inspect.isawaitable(outcome):
                     outcome = yield outcome
                 for name, value in own.items():
                     header_line(name, value)
                     headers.append((name, value))
+                own = {}
                 if isinstance(outcome, Response):
                     return Answer(Response(outcome.status, [*headers, *outcome.headers], outcome.body))
                 if outcome is not None:
                     raise TypeError(f"a middleware returned {type(outcome).__name__}, not a Response")
             verdict = self._verify(request, headers)
         except Exception as error:
+            # What the failing middleware had set goes along, if it can be sent at all.
+            with suppress(ValueError, TypeError):
+                headers.extend(Response(400, list(own.items())).headers)
             return self._refuse(request, BAD_REQUEST, headers, {"name": "MIDDLEWARE_FAILURE", "error": error})
         if not isinstance(verdict, Open):
             return verdict
@@ -447,6 +465,9 @@ class Engine(SessionOwner):
 
     def started(self, session: Session) -> None:
         """The client has been sent the handshake: the session is ready to be used."""
+        for name in ("flush", "drain"):
+            if name in self._hooks:
+                session.on(name, partial(self._run_hooks, name, session))
         self._application.opened(session)
         self._run_hooks("connection", session)
         if session.events:

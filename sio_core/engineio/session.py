@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from sio_core.engineio import v3
 from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
@@ -70,6 +70,21 @@ LAST_PACKETS: Final = (Encoded(b"6", compress=False), Encoded(b"1", compress=Fal
 """What a GET that comes after the server closed the session is answered with."""
 
 Listener = Callable[..., object]
+AnyListener = TypeVar("AnyListener", bound=Callable[..., object])
+
+SESSION_EVENTS: Final = frozenset(
+    (
+        "message",
+        "close",
+        "upgrading",
+        "upgrade",
+        "heartbeat",
+        "packet",
+        "packet_create",
+        "flush",
+        "drain",
+    )
+)
 
 
 class Carrier(ABC):
@@ -281,15 +296,20 @@ class Session(Timed):
             return not self.blocked
         return self._poll is not None and self._final is None
 
+    @overload
+    def on(self, name: str, listener: AnyListener) -> AnyListener: ...
+    @overload
+    def on(self, name: str, listener: None = None) -> Callable[[AnyListener], AnyListener]: ...
     def on(self, name: str, listener: Listener | None = None) -> Any:
         """Register a listener, as a call or as a decorator.
 
         Names: ``message`` (data), ``close`` (reason, details), ``upgrading``, ``upgrade`` (transport), ``heartbeat``,
-        ``packet`` (the packet as text or bytes), ``drain``.
+        ``packet`` (what came, as text or bytes), ``packet_create`` (the same of what leaves), ``flush`` (all packets
+        that leave together), ``drain`` (they have left).
 
         :raises ValueError: for another name.
         """
-        if name not in {"message", "close", "upgrading", "upgrade", "heartbeat", "packet", "drain"}:
+        if name not in SESSION_EVENTS:
             raise ValueError(f"a session has no event {name!r}")
         if listener is None:
             return lambda listener: self.on(name, listener)
@@ -418,7 +438,7 @@ class Session(Timed):
         if self._waiters is not None:
             self._taken()
         if self.listeners is not None:
-            self._observe("drain", None)
+            self._observe_leaving(packets)
         if self.state is CLOSING:
             self._finish("forced close", None)
         return packets
@@ -478,7 +498,7 @@ class Session(Timed):
         if self._waiters is not None:
             self._taken()
         if self.listeners is not None:
-            self._observe("drain", None)
+            self._observe_leaving(packets)
         if self.state is CLOSING:
             self._closing_at = self._owner.clock() + CLOSING_TIME
             self._reschedule()
@@ -818,6 +838,15 @@ class Session(Timed):
     def _observe(self, name: str, value: object) -> None:
         if self.listeners is not None and name in self.listeners:
             self.events.append(Observed(name, value))
+
+    def _observe_leaving(self, packets: list[Encoded]) -> None:
+        forms: list[str | bytes] = []
+        if self.listeners is not None and ("packet_create" in self.listeners or "flush" in self.listeners):
+            forms = [packet.data if packet.binary else packet.data.decode() for packet in packets]
+        for form in forms:
+            self._observe("packet_create", form)
+        self._observe("flush", forms)
+        self._observe("drain", None)
 
     def deliver(self) -> None:
         """Have the owner process what has happened, if anything has."""

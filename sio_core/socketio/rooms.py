@@ -6,11 +6,12 @@ The rooms of the official server: a room comes into being with its first member 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 __all__ = ["Rooms"]
 
 Listener = Callable[..., object]
+AnyListener = TypeVar("AnyListener", bound=Callable[..., object])
 
 ROOM_EVENTS = frozenset(("create-room", "delete-room", "join-room", "leave-room"))
 
@@ -31,6 +32,10 @@ class Rooms:
         self.position = 0
         self._listeners: dict[str, list[Listener]] = {}
 
+    @overload
+    def on(self, name: str, listener: AnyListener) -> AnyListener: ...
+    @overload
+    def on(self, name: str, listener: None = None) -> Callable[[AnyListener], AnyListener]: ...
     def on(self, name: str, listener: Listener | None = None) -> Any:
         """Register a listener of ``create-room``, ``delete-room`` (room), ``join-room``, ``leave-room`` (room, id).
 

@@ -758,8 +758,8 @@ def test_a_hook_that_fails_is_logged(name: str, caplog: pytest.LogCaptureFixture
 
 def test_hooks_have_names_and_are_plain_functions() -> None:
     world = World()
-    with pytest.raises(ValueError, match="an engine has no event 'flush'"):
-        world.engine.on("flush")
+    with pytest.raises(ValueError, match="an engine has no event 'open'"):
+        world.engine.on("open")
 
     async def hook(session: Session) -> None: ...
 
