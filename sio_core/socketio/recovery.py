@@ -77,6 +77,23 @@ class Logged(Generic[Content]):
         self.size = size
 
 
+class Stay:
+    """A time that a client was in a room, and is over.
+
+    :ivar first: the number after which it joined.
+    :ivar last: the number after which it left.
+    :ivar revoked: it was taken out when it came back: what it missed in the room is not sent again.
+    """
+
+    __slots__ = ("first", "last", "revoked", "room")
+
+    def __init__(self, room: str, first: int, last: int, revoked: bool) -> None:
+        self.room = room
+        self.first = first
+        self.last = last
+        self.revoked = revoked
+
+
 class Track(Generic[Content]):
     """What is kept of one client beside its rooms, from its first connection on.
 
@@ -87,7 +104,7 @@ class Track(Generic[Content]):
     :ivar confirmed: what was sent before this moment has arrived.
     :ivar lost: whether its connection is lost, and its session waits.
     :ivar private: the events that went to it alone.
-    :ivar left: the rooms it has left: the room, and the numbers after which it joined and left.
+    :ivar left: the rooms it has left.
     """
 
     __slots__ = ("confirmed", "floor", "floor_at", "left", "lost", "private", "resumed_at", "start")
@@ -100,7 +117,7 @@ class Track(Generic[Content]):
         self.confirmed = now
         self.lost = False
         self.private: deque[Logged[Content]] | None = None
-        self.left: deque[tuple[str, int, int]] | None = None
+        self.left: deque[Stay] | None = None
 
 
 class LostSession(Generic[Content]):
@@ -283,17 +300,21 @@ class RecoveryLog(Generic[Content]):
     def leave(self, member: str, room: str, joined: int, now: float) -> None:
         """A client leaves a room that it joined when ``joined`` was the newest number."""
         track = self._tracks.get(member)
-        if track is None or track.lost or joined >= self.position:
+        if track is not None and not track.lost:
+            self._depart(track, Stay(room, joined, self.position, False), now)
+
+    def _depart(self, track: Track[Content], stay: Stay, now: float) -> None:
+        if stay.first >= self.position:
             return
         left = track.left
         if left is None:
             left = track.left = deque()
-        left.append((room, joined, self.position))
-        while left[0][2] <= self._floor and len(left) > 1:
+        left.append(stay)
+        while left[0].last <= self._floor and len(left) > 1:
             left.popleft()
         if len(left) > self._limits.recovery_departures:
             self._count_limit("recovery_departures")
-            self._raise_floor(track, left.popleft()[2], now)
+            self._raise_floor(track, left.popleft().last, now)
 
     def end(self, member: str) -> None:
         """A client is gone: forget it, unless its session was saved."""
@@ -411,14 +432,17 @@ class RecoveryLog(Generic[Content]):
         for event in reversed(self._events):
             if event.number <= offset:
                 break
-            if event.rooms and not is_in_any(event.rooms, event.number, rooms, track):
+            if event.rooms and not was_in(event.rooms, event.number, rooms, track, False):
                 continue
-            if not event.except_ or not is_in_any(event.except_, event.number, all_rooms, track):
+            if not event.except_ or not was_in(event.except_, event.number, all_rooms, track, True):
                 missed.append(event)
         for event in reversed(track.private or ()):
             if event.number <= offset:
                 break
             missed.append(event)
+        for room, joined in session.rooms.items():
+            if room not in rooms:
+                self._depart(track, Stay(room, joined, self.position, True), now)
         missed.sort(key=event_number)
         return [event.content for event in missed]
 
@@ -457,14 +481,19 @@ def event_number(event: Logged[Any]) -> int:
     return event.number
 
 
-def is_in_any(names: Collection[str], number: int, rooms: Mapping[str, int], track: Track[Any]) -> bool:
-    """Whether a client was in one of some rooms when the event of a number was sent."""
+def was_in(
+    names: Collection[str], number: int, rooms: Mapping[str, int], track: Track[Any], revoked: bool
+) -> bool:
+    """Whether a client was in one of some rooms when the event of a number was sent.
+
+    :param rooms: the rooms it is in, with the numbers after which it joined.
+    :param revoked: whether stays that were revoked count.
+    """
     for name in names:
         joined = rooms.get(name)
         if joined is not None and joined < number:
             return True
-    if track.left is not None:
-        for name, joined, left in track.left:
-            if joined < number <= left and name in names:
-                return True
+    for stay in track.left or ():
+        if stay.first < number <= stay.last and stay.room in names and (revoked or not stay.revoked):
+            return True
     return False
