@@ -12,7 +12,8 @@ NODE_RUNTIME := node_modules/.runtime
 NODE_DEVELOPMENT := node_modules/.development
 CLIENT := sio_core/serving/client_dist/package.json
 
-.PHONY: help chat test test-all lint unit conformance conformance-peers bench clean
+.PHONY: help chat test test-all lint unit conformance conformance-peers conformance-peers-smoke conformance-mutants \
+	conformance-differential idle bench bench-micro bench-guard clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,7 +22,7 @@ help:
 chat: $(RUNTIME) $(CLIENT) ## run the chat; PORT=3000
 	$(BIN)/python -m chat_app --port $(PORT)
 
-test: lint unit conformance ## everything CI runs
+test: lint unit conformance conformance-peers-smoke conformance-mutants ## everything CI runs
 
 lint: $(DEVELOPMENT) ## style and types
 	$(BIN)/ruff check .
@@ -37,11 +38,38 @@ unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the test suite, wi
 test-all: $(NODE_DEVELOPMENT) $(CLIENT) ## the suite on every CPython from 3.11 to 3.13 that is installed
 	@.ci/each-python '$(MAKE) unit'
 
-conformance: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## our server, by the conformance suite
-	$(BIN)/python -m conformance --start "$(BIN)/python -m conformance.applications.sio_core_app"
+OURS := $(BIN)/python -m conformance.applications.sio_core_app
+OFFICIAL := node conformance/applications/official_app.cjs
+SET_UP := $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT)
+
+conformance: $(SET_UP) browser ## our server on every shell, judged by the conformance suite
+	$(BIN)/python -m conformance --stricter --start "$(OURS)"
+	$(BIN)/python -m conformance --stricter --without client --start "$(OURS) --shell trio"
+	$(BIN)/python -m conformance --without wire,client --start "$(OURS) --shell uvicorn"
+
+conformance-peers: $(SET_UP) browser ## the official server and python-socketio, and the table of scores
+	$(BIN)/python -m conformance.peers --ours --html build/conformance.html --json build/conformance.json
+
+conformance-peers-smoke: $(SET_UP) ## the same in short
+	$(BIN)/python -m conformance.peers --smoke
+
+conformance-mutants: $(SET_UP) ## the suite itself: every broken server must be caught
+	$(BIN)/python -m conformance.mutants
+
+conformance-differential: $(SET_UP) ## the same conversations with the official server and ours, byte for byte
+	$(BIN)/python -m conformance.differential --start "$(OURS)" --against "$(OFFICIAL)" --random
+
+idle: $(SET_UP) ## 5,000 idle connections held and freed; IDLE_CONNECTIONS=...
+	$(PYTEST) -m slow tests/load
 
 bench: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) ## all servers, one load; results in benchmarks/results
 	$(BIN)/python -m benchmarks
+
+bench-micro: $(DEVELOPMENT) ## the time of each piece of the core
+	$(BIN)/python -m pytest benchmarks/micro
+
+bench-guard: $(DEVELOPMENT) ## the instruction counts of the core, against those recorded
+	$(BIN)/python -m benchmarks.micro.guard
 
 clean: ## remove what set-up has made
 	rm -rf $(VENV) node_modules sio_core/serving/client_dist build dist .coverage* .mypy_cache .pytest_cache .ruff_cache
@@ -62,7 +90,7 @@ $(RUNTIME): pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)
-	$(BIN)/python -m pip install --quiet --group test --group peers
+	$(BIN)/python -m pip install --quiet --group test --group peers --group bench
 	@touch $@
 
 $(NODE_RUNTIME): package.json

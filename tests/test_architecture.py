@@ -35,7 +35,18 @@ LAYERS = {
 PURE = 2
 """Up to this layer the code does no I/O."""
 
-FORBIDDEN_BELOW = {"asyncio", "anyio", "trio", "socket", "ssl", "time", "select", "threading", "sniffio", "uvloop"}
+FORBIDDEN_BELOW = {
+    "asyncio",
+    "anyio",
+    "trio",
+    "socket",
+    "ssl",
+    "time",
+    "select",
+    "threading",
+    "sniffio",
+    "uvloop",
+}
 PACKAGES_BELOW = {"httptools", "websockets", "orjson", "msgspec"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -104,7 +115,9 @@ def test_imports_go_down(path: Path) -> None:
             continue
         assert layer_of(imported) <= layer_of(module), f"{module} imports {imported}, which is above it"
         siblings = {folder_of(module), folder_of(imported)}
-        assert siblings != {"engineio", "socketio"}, f"{module} imports {imported}: they do not know each other"
+        assert siblings != {"engineio", "socketio"}, (
+            f"{module} imports {imported}: they do not know each other"
+        )
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if layer_of(name_of(p)) <= PURE], ids=name_of)
@@ -112,10 +125,16 @@ def test_the_lower_half_does_no_io(path: Path) -> None:
     imports = imports_of(path)
     roots = {name.split(".")[0] for name in imports.at_run_time | imports.for_types}
     assert not roots & FORBIDDEN_BELOW
-    third_party = {root for root in roots if root in {"httptools", "websockets", "orjson", "msgspec", "h11", "pydantic"}}
+    third_party = {
+        root for root in roots if root in {"httptools", "websockets", "orjson", "msgspec", "h11", "pydantic"}
+    }
     assert third_party <= PACKAGES_BELOW
     tree = ast.parse(path.read_text())
-    waiting = [n for n in ast.walk(tree) if isinstance(n, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor)]
+    waiting = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor)
+    ]
     assert not waiting, "the lower half never awaits"
 
 
@@ -135,7 +154,9 @@ def test_there_are_no_import_cycles() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py" and p.parent != ROOT], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if p.name == "__init__.py" and p.parent != ROOT], ids=name_of
+)
 def test_packages_hold_one_docstring(path: Path) -> None:
     body = ast.parse(path.read_text()).body
     assert len(body) == 1

@@ -11,10 +11,26 @@ import pytest
 import sio_core
 
 PUBLIC = {
-    *("Server", "EngineServer", "Namespace", "Socket", "BroadcastOperator", "RemoteSocket", "Session", "Handshake"),
+    *(
+        "Server",
+        "EngineServer",
+        "Namespace",
+        "Socket",
+        "BroadcastOperator",
+        "RemoteSocket",
+        "Session",
+        "Handshake",
+    ),
     *("Ack", "event", "Cookie", "Cors", "Deflate", "Limits", "Recovery", "Request", "Response"),
     *("Parser", "Decoder", "Packet", "JsonParser", "MsgpackParser", "Adapter", "BroadcastOptions"),
-    *("SioError", "ProtocolError", "RemoteProtocolError", "LocalProtocolError", "InvalidPacket", "InvalidPayload"),
+    *(
+        "SioError",
+        "ProtocolError",
+        "RemoteProtocolError",
+        "LocalProtocolError",
+        "InvalidPacket",
+        "InvalidPayload",
+    ),
     *("UnexpectedPacket", "PayloadTooLarge", "ConnectError", "SocketClosed", "AckTimeout", "AdapterError"),
     "ClusterTimeout",
 }
@@ -31,7 +47,16 @@ CATCH_ALL = {
 MEMBERS = {
     "Server": {
         *(EMITTING | CHAIN | UTILITIES | LISTENING | CATCH_ALL),
-        *("server_side_emit", "server_side_emit_with_ack", "of", "register", "on_error", "run", "listen", "close"),
+        *(
+            "server_side_emit",
+            "server_side_emit_with_ack",
+            "of",
+            "register",
+            "on_error",
+            "run",
+            "listen",
+            "close",
+        ),
         *("wrap", "lifespan", "uvicorn_protocol", "stats"),
     },
     "Namespace": {*(EMITTING | CHAIN | UTILITIES | LISTENING | CATCH_ALL), "server_side_emit"},
@@ -79,5 +104,7 @@ def test_programs_use_exported_names_only(folder: str) -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sio_core":
                 public = node.module == "sio_core" and {a.name for a in node.names} <= PUBLIC
-                documented = node.module.startswith(("sio_core.adapters.", "sio_core.emitters.", "sio_core.testing"))
+                documented = node.module.startswith(
+                    ("sio_core.adapters.", "sio_core.emitters.", "sio_core.testing")
+                )
                 assert public or documented, f"{path}: from {node.module} import ..."
