@@ -208,6 +208,7 @@ function apply(room, message) {
       element("newest").hidden = false;
     }
     stopTyping(message.nickname);
+    showBeginning(room);
   } else if (room.messages.length > KEPT) {
     room.messages = room.messages.slice(-KEPT / 2);
     room.isComplete = false;
@@ -362,7 +363,7 @@ function showBeginning(room) {
   if (room.name !== current) {
     return;
   }
-  room.isComplete ||= room.log.last !== null && (room.messages[0]?.seq ?? 1) === 1;
+  room.isComplete ||= room.log.last !== null && (room.messages[0]?.seq ?? room.log.last + 1) === 1;
   const isEmpty = room.log.last === 0;
   const line = element("beginning");
   line.hidden = false;
@@ -401,7 +402,6 @@ element("form").addEventListener("submit", (event) => {
   if (text && current) {
     outbox.add(current, text);
     list.scrollToEnd();
-    element("beginning").hidden ||= rooms.get(current).log.last === 0;
     input.value = "";
     fitInput();
     lastTyping = 0;

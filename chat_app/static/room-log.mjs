@@ -63,10 +63,10 @@ export class RoomLog {
         throw new Error(answer.error);
       }
       if (answer.reset) {
-        this.reset();
         this.epoch = answer.epoch;
         this.head = answer.head;
         this.last = answer.messages.length > 0 ? answer.messages[0].seq - 1 : answer.head;
+        this.reset();
       }
       for (const message of answer.messages) {
         if (message.seq === this.last + 1) {

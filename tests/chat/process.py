@@ -1,0 +1,64 @@
+"""The chat as its user starts it: a process of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.chat.checker.run import ROOT, free_port
+
+__all__ = ["ChatProcess"]
+
+
+class ChatProcess:
+    """``python -m chat_app``, which can be stopped, killed and started again at the same address.
+
+    :ivar url: the address that it prints.
+    """
+
+    def __init__(self, database: Path, *arguments: str) -> None:
+        self._command = [sys.executable, "-m", "chat_app", "--database", str(database), *arguments]
+        self.port = free_port()
+        self.url = ""
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [*self._command, "--port", str(self.port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        match = re.search(r"http://\S+", line)
+        assert match is not None, line
+        self.url = match[0]
+
+    def stop(self) -> int:
+        """Stop it with SIGTERM and return its status."""
+        self._process.terminate()
+        return self._wait()
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._wait()
+
+    def _wait(self) -> int:
+        status = self._process.wait(20)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return status
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self.kill()
+        elif self._process.stdout is not None:
+            self._process.stdout.close()
