@@ -18,10 +18,22 @@ from sio_core.api.generics import Function
 from sio_core.api.payloads import Converter, InvalidPayload, make_converter
 from sio_core.socketio.values import key_text
 
-__all__ = ["LIFECYCLE", "Ack", "Handler", "Handlers"]
+__all__ = [
+    "CATCH_ALL",
+    "LIFECYCLE",
+    "NO_LIFECYCLE",
+    "SOCKET_LIFECYCLE",
+    "Ack",
+    "Handler",
+    "Handlers",
+    "key_of",
+]
 
 LIFECYCLE: Final = frozenset(("connection", "disconnecting", "disconnect", "error", "new_namespace"))
+SOCKET_LIFECYCLE: Final = frozenset(("disconnecting", "disconnect", "error"))
+NO_LIFECYCLE: Final[frozenset[str]] = frozenset()
 ALIASES: Final = {"connect": "connection"}
+CATCH_ALL: Final = "*"
 UNLIMITED: Final = sys.maxsize
 
 
@@ -155,16 +167,20 @@ class Handlers:
     """The listeners of one emitter.
 
     :ivar events: by client event.
+    :ivar others: those of ``*``, for the events that nobody else listens to.
     :ivar lifecycle: by lifecycle name.
     :ivar incoming: called for every event that comes.
     :ivar outgoing: called for every event that goes.
     """
 
-    __slots__ = ("_leading", "events", "incoming", "lifecycle", "outgoing")
+    __slots__ = ("_leading", "_lifecycle_names", "events", "incoming", "lifecycle", "others", "outgoing")
 
-    def __init__(self, leading: int) -> None:
+    def __init__(self, leading: int, lifecycle_names: frozenset[str] = LIFECYCLE) -> None:
+        """:param leading: how many arguments come before those of an event (the socket)."""
         self._leading = leading
+        self._lifecycle_names = lifecycle_names
         self.events: dict[str, list[Handler]] = {}
+        self.others: dict[str, list[Handler]] = {}
         self.lifecycle: dict[str, list[Handler]] = {}
         self.incoming: list[Callable[..., Any]] = []
         self.outgoing: list[Callable[..., Any]] = []
@@ -191,48 +207,65 @@ class Handlers:
         key = key_of(name)
         leading = 0 if key == "new_namespace" else self._leading
         handler = Handler(function, leading=leading, once=once, ordered=ordered, thread=thread)
-        self.table(key).setdefault(key, []).append(handler)
+        for table in self._tables(key):
+            table.setdefault(key, []).append(handler)
         return function
 
-    def table(self, key: str) -> dict[str, list[Handler]]:
-        """Where the listeners of a name are."""
-        return self.lifecycle if key in LIFECYCLE else self.events
+    def _tables(self, key: str) -> list[dict[str, list[Handler]]]:
+        """Where the listeners of a name are: one place, but for ``error`` of a socket, which clients may send too."""
+        if key == CATCH_ALL:
+            return [self.others]
+        if key not in self._lifecycle_names:
+            return [self.events]
+        if key == "error" and not self._leading:
+            return [self.lifecycle, self.events]
+        return [self.lifecycle]
 
     def remove(self, name: str | float | None, function: Callable[..., Any] | None) -> None:
         """Forget one listener, all of one name, or all."""
         if name is None:
-            self.events.clear()
-            self.lifecycle.clear()
+            for table in (self.events, self.others, self.lifecycle):
+                table.clear()
             return
         key = key_of(name)
-        table = self.table(key)
-        kept = [h for h in table.get(key, ()) if function is not None and h.function != function]
-        if kept:
-            table[key] = kept
-        else:
-            table.pop(key, None)
+        for table in self._tables(key):
+            keep(
+                table, key, [h for h in table.get(key, ()) if function is not None and h.function != function]
+            )
 
-    def discard(self, table: dict[str, list[Handler]], name: str, handler: Handler) -> None:
+    def discard(self, key: str, handler: Handler) -> None:
         """A listener that was registered for one call has had it."""
-        kept = [h for h in table.get(name, ()) if h is not handler]
-        if kept:
-            table[name] = kept
-        else:
-            table.pop(name, None)
+        for table in self._tables(key):
+            keep(table, key, [h for h in table.get(key, ()) if h is not handler])
 
     def functions(self, name: str | float) -> list[Callable[..., Any]]:
         """The listeners of one name."""
         key = key_of(name)
-        return [handler.function for handler in self.table(key).get(key, ())]
+        return [handler.function for handler in self._tables(key)[0].get(key, ())]
 
     def names(self) -> list[str]:
         """The names that are listened to."""
-        return [*self.lifecycle, *self.events]
+        return list(dict.fromkeys([*self.lifecycle, *self.events, *self.others]))
 
-    def copy_lifecycle(self, other: Handlers) -> None:
-        """Take over the lifecycle listeners of another emitter."""
-        for name, handlers in other.lifecycle.items():
-            self.lifecycle.setdefault(name, []).extend(handlers)
+    def extend(self, other: Handlers) -> None:
+        """Take over the listeners of another emitter."""
+        for own, table in (
+            (self.lifecycle, other.lifecycle),
+            (self.events, other.events),
+            (self.others, other.others),
+        ):
+            for name, handlers in table.items():
+                own.setdefault(name, []).extend(handlers)
+        self.incoming.extend(other.incoming)
+        self.outgoing.extend(other.outgoing)
+
+
+def keep(table: dict[str, list[Handler]], key: str, handlers: list[Handler]) -> None:
+    """Let these be the listeners of a name."""
+    if handlers:
+        table[key] = handlers
+    else:
+        table.pop(key, None)
 
 
 def key_of(name: str | float) -> str:

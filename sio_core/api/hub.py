@@ -130,7 +130,7 @@ class Hub(Application):
         if recovery_window is not None:
             grace = engine_options.ping_interval + 2 * engine_options.ping_timeout
             self.recovery = RecoverySettings(
-                recovery_window, grace, self.limits, self._now, self.deadlines, self.count_limit
+                recovery_window, grace, self.limits, self._now, self.deadlines, self.engine.count_limit
             )
         self.thread = 0
         self._adapter_factory = adapter
@@ -320,12 +320,11 @@ class Hub(Application):
         """
         known = self.namespaces.get(namespace.name)
         if known is not None:
-            if known.sockets or (type(known) is not Namespace):
+            if known.sockets or known.pending or type(known) is not Namespace:
                 raise ValueError(f"there is a namespace {namespace.name!r} already")
             namespace.middlewares[:0] = known.middlewares
-            namespace.handlers.copy_lifecycle(known.handlers)
-            for name, handlers in known.handlers.events.items():
-                namespace.handlers.events.setdefault(name, []).extend(handlers)
+            namespace.handlers.extend(known.handlers)
+            namespace.server_handlers.extend(known.server_handlers)
         namespace.bind(self)
         self.namespaces[namespace.name] = namespace
         if namespace.name == "/":

@@ -18,7 +18,7 @@ from sio_core.adapters.base import (
 from sio_core.adapters.memory import MemoryAdapter
 from sio_core.api.broadcast import DONE, BroadcastOperator, RemoteSocket, check_event
 from sio_core.api.generics import Data, Function
-from sio_core.api.handlers import Handlers
+from sio_core.api.handlers import NO_LIFECYCLE, Handlers
 from sio_core.api.socket import Socket, remove_from
 from sio_core.engineio.packet import Encoded
 from sio_core.errors import AdapterError, LocalProtocolError
@@ -77,7 +77,7 @@ class Namespace(LocalSockets, Generic[Data]):
         self.by_pid: dict[str, Socket[Data]] = {}
         self.pending: set[ConnectedClient] = set()
         self.handlers = Handlers(leading=1)
-        self.server_handlers = Handlers(leading=0)
+        self.server_handlers = Handlers(leading=0, lifecycle_names=NO_LIFECYCLE)
         self.middlewares: list[Callable[..., Any]] = []
         self.watched: set[str] = set()
         self.parent: ParentNamespace[Data] | None = None
@@ -495,10 +495,7 @@ class ParentNamespace(Namespace[Data]):
         """Make a namespace a child of this one."""
         child.parent = self
         child.middlewares.extend(self.middlewares)
-        child.handlers.copy_lifecycle(self.handlers)
-        for name, handlers in self.handlers.events.items():
-            child.handlers.events.setdefault(name, []).extend(handlers)
-        child.handlers.incoming.extend(self.handlers.incoming)
+        child.handlers.extend(self.handlers)
         self.children[child.name] = child
 
     def child_is_empty(self, child: Namespace[Data]) -> None:

@@ -13,7 +13,7 @@ import anyio
 
 from sio_core.api.broadcast import DONE, BroadcastOperator, check_event, unpack
 from sio_core.api.generics import Data, Function
-from sio_core.api.handlers import Ack, Handler, Handlers, key_of
+from sio_core.api.handlers import CATCH_ALL, SOCKET_LIFECYCLE, Ack, Handler, Handlers, key_of
 from sio_core.api.outgoing import MESSAGE, encoded
 from sio_core.engineio.deadlines import NEVER, Timed
 from sio_core.engineio.packet import Encoded
@@ -306,7 +306,7 @@ class Socket(Generic[Data]):
     def handlers(self) -> Handlers:
         """The listeners of this socket alone."""
         if self._listeners is None:
-            self._listeners = Handlers(leading=0)
+            self._listeners = Handlers(leading=0, lifecycle_names=SOCKET_LIFECYCLE)
         return self._listeners
 
     @overload
@@ -661,20 +661,20 @@ class Socket(Generic[Data]):
         namespace = self.namespace
         for handler in list(namespace.handlers.lifecycle.get("connection", ())):
             if handler.once:
-                namespace.handlers.discard(namespace.handlers.lifecycle, "connection", handler)
+                namespace.handlers.discard("connection", handler)
             self._start(handler, [self], None, "connection")
 
     def _notify_lifecycle(self, name: str, *args: Any) -> None:
         handlers = self.namespace.handlers
         for handler in list(handlers.lifecycle.get(name, ())):
             if handler.once:
-                handlers.discard(handlers.lifecycle, name, handler)
+                handlers.discard(name, handler)
             self._start(handler, [self, *args], None, name)
         own = self._listeners
         if own is not None:
             for handler in list(own.lifecycle.get(name, ())):
                 if handler.once:
-                    own.discard(own.lifecycle, name, handler)
+                    own.discard(name, handler)
                 self._start(handler, list(args), None, name)
 
     def notify_error(self, error: Exception) -> None:
@@ -747,20 +747,20 @@ class Socket(Generic[Data]):
         leading: list[Any] = []
         if not calls:
             leading = [name]
-            key = "*"
+            key = CATCH_ALL
             calls.extend(
-                [(namespace_handlers, handler, True) for handler in namespace_handlers.events.get("*", ())]
+                [(namespace_handlers, handler, True) for handler in namespace_handlers.others.get(key, ())]
             )
             if self._listeners is not None:
                 calls.extend(
-                    [(self._listeners, handler, False) for handler in self._listeners.events.get("*", ())]
+                    [(self._listeners, handler, False) for handler in self._listeners.others.get(key, ())]
                 )
         if not calls:
             return
         answer = Answer(self, ack_id, len(calls)) if ack_id is not None else None
         for table, handler, of_namespace in calls:
             if handler.once:
-                table.discard(table.events, key, handler)
+                table.discard(key, handler)
             args = [self, *leading, *data[1:]] if of_namespace else [*leading, *data[1:]]
             self._start(handler, args, answer, str(name))
 
