@@ -21,6 +21,9 @@ from sio_core.socketio.recovery import RecoveryLog
 
 __all__ = ["MemoryAdapter", "RecoveringMemoryAdapter"]
 
+PRUNE_INTERVAL: Final = 30.0
+"""Seconds between two looks at what is too old."""
+
 EPOCH_LENGTH: Final = 8
 """Characters, 48 random bits: enough to tell the lives of a server apart. It is no secret."""
 
@@ -85,12 +88,11 @@ class Pruner(Timed):
 class RecoveringMemoryAdapter(MemoryAdapter):
     """Keeps what lost clients may come back for. See :mod:`sio_core.socketio.recovery`."""
 
-    __slots__ = ("_clock", "_log", "_pruner", "_window")
+    __slots__ = ("_clock", "_log", "_pruner")
 
     def __init__(self, name: str, local: LocalSockets, settings: RecoverySettings) -> None:
         super().__init__(name, local)
         self._clock = settings.clock
-        self._window = settings.window
         self._pruner = Pruner(self, settings)
         self._log: RecoveryLog[list[Encoded]] = RecoveryLog(
             make_id()[:EPOCH_LENGTH], settings.window, settings.grace, settings.limits, settings.count_limit
@@ -128,14 +130,14 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         """The time; what is kept from now on must be looked at again."""
         now = self._clock()
         if self._pruner.deadline == NEVER:
-            self._pruner.schedule(now + self._window)
+            self._pruner.schedule(now + PRUNE_INTERVAL)
         return now
 
     def prune(self) -> None:
         """Let go what is too old, and come again if anything is left."""
         now = self._clock()  # a deadline's `now` may be older than what was sent last
         if self._log.prune(now):
-            self._pruner.schedule(now + self._window)
+            self._pruner.schedule(now + PRUNE_INTERVAL)
         if not self.keeps_sessions:
             self.local.sessions_gone()
 

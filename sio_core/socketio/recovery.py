@@ -19,7 +19,7 @@ Socket.IO documentation, "Connection state recovery".
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Generic, TypeVar
 
@@ -32,6 +32,9 @@ Content = TypeVar("Content")
 
 OVERHEAD: Final = 256
 """Bytes that an event takes beside its content, about."""
+
+COMPACTION: Final = 1_000
+"""Dropped private events that are left where they are, as long as they are no more than half of all."""
 
 MAX_DIGITS: Final = 16
 """Digits of an offset's number; more than a server can send in its life."""
@@ -53,7 +56,7 @@ class Logged(Generic[Content]):
     :ivar at: when it was sent.
     :ivar rooms: whom it was for, as in a broadcast; empty: everyone.
     :ivar except_: whom it was not for.
-    :ivar owner: whose it is, if it went to one client alone.
+    :ivar owner: whose it is, if it is for one client alone and was not dropped.
     """
 
     __slots__ = ("at", "content", "except_", "number", "owner", "rooms", "size")
@@ -119,6 +122,11 @@ class Track(Generic[Content]):
         self.private: deque[Logged[Content]] | None = None
         self.left: deque[Stay] | None = None
 
+    def raise_floor(self, number: int, at: float) -> None:
+        """Something of this client's history was dropped."""
+        self.floor = max(self.floor, number)
+        self.floor_at = max(self.floor_at, at)
+
 
 class LostSession(Generic[Content]):
     """What waits for a client that lost its connection.
@@ -163,6 +171,7 @@ class RecoveryLog(Generic[Content]):
 
     __slots__ = (
         "_count_limit",
+        "_dropped",
         "_events",
         "_floor",
         "_floor_at",
@@ -198,14 +207,15 @@ class RecoveryLog(Generic[Content]):
         self._count_limit = count_limit
         self._tracks: dict[str, Track[Content]] = {}
         self._events: deque[Logged[Content]] = deque()
-        self._private: OrderedDict[int, Logged[Content]] = OrderedDict()
+        self._private: deque[Logged[Content]] = deque()  # some dropped already
+        self._dropped = 0
         self._floor = 0
         self._floor_at = 0.0
         self._latest = 0.0
 
     def __len__(self) -> int:
         """How many events are kept."""
-        return len(self._events) + len(self._private)
+        return len(self._events) + len(self._private) - self._dropped
 
     # Events
 
@@ -232,9 +242,6 @@ class RecoveryLog(Generic[Content]):
         while self.bytes > limits.recovery_bytes:
             self._count_limit("recovery_bytes")
             self._drop()
-        oldest = now - self._retention
-        while events and events[0].at < oldest:
-            self._drop()
 
     def _drop(self) -> None:
         event = self._events.popleft()
@@ -254,38 +261,39 @@ class RecoveryLog(Generic[Content]):
         if own is None:
             own = track.private = deque()
         own.append(event)
-        private = self._private
-        private[event.number] = event
+        self._private.append(event)
         self.private_bytes += size
         limits = self._limits
         if len(own) > limits.recovery_private_packets:
             self._count_limit("recovery_private_packets")
-            self._drop_private(own[0])
+            self._drop_private(own.popleft())
+            self._dropped += 1
+            self._compact()
         while self.private_bytes > limits.recovery_private_bytes:
             self._count_limit("recovery_private_bytes")
-            self._drop_private(next(iter(private.values())))
-        self._prune_private(now - self._retention)
-
-    def _prune_private(self, oldest: float) -> None:
-        private = self._private
-        while private:
-            event = next(iter(private.values()))
-            if event.at >= oldest:
-                return
-            self._drop_private(event)
+            self._drop_oldest_private()
 
     def _drop_private(self, event: Logged[Content]) -> None:
-        """Drop the oldest event of a client."""
-        del self._private[event.number]
+        """Drop what was the oldest event of its owner."""
         self.private_bytes -= event.size
         track = event.owner
-        if track is not None and track.private:
-            track.private.popleft()
-            self._raise_floor(track, event.number, event.at)
+        if track is not None:
+            event.owner = None
+            track.raise_floor(event.number, event.at)
 
-    def _raise_floor(self, track: Track[Content], number: int, at: float) -> None:
-        track.floor = max(track.floor, number)
-        track.floor_at = max(track.floor_at, at)
+    def _drop_oldest_private(self) -> None:
+        event = self._private.popleft()
+        if event.owner is None:
+            self._dropped -= 1
+        elif event.owner.private is not None:
+            event.owner.private.popleft()
+            self._drop_private(event)
+
+    def _compact(self) -> None:
+        """Keep the events that were dropped out of turn from piling up."""
+        if self._dropped > COMPACTION and self._dropped > len(self._private) // 2:
+            self._private = deque([event for event in self._private if event.owner is not None])
+            self._dropped = 0
 
     # Clients
 
@@ -314,7 +322,7 @@ class RecoveryLog(Generic[Content]):
             left.popleft()
         if len(left) > self._limits.recovery_departures:
             self._count_limit("recovery_departures")
-            self._raise_floor(track, left.popleft().last, now)
+            track.raise_floor(left.popleft().last, now)
 
     def end(self, member: str) -> None:
         """A client is gone: forget it, unless its session was saved."""
@@ -325,9 +333,11 @@ class RecoveryLog(Generic[Content]):
     def _forget(self, member: str, track: Track[Content]) -> None:
         del self._tracks[member]
         for event in track.private or ():
-            del self._private[event.number]
+            event.owner = None
             self.private_bytes -= event.size
+            self._dropped += 1
         track.private = None
+        self._compact()
 
     def save(
         self,
@@ -455,7 +465,8 @@ class RecoveryLog(Generic[Content]):
         oldest = now - self._retention
         while self._events and self._events[0].at < oldest:
             self._drop()
-        self._prune_private(oldest)
+        while self._private and self._private[0].at < oldest:
+            self._drop_oldest_private()
         self._prune_sessions(now)
         return bool(self._events or self._private or self.sessions)
 
@@ -466,6 +477,7 @@ class RecoveryLog(Generic[Content]):
         self._floor_at = now
         self._events.clear()
         self._private.clear()
+        self._dropped = 0
         for session in self.sessions.values():
             del self._tracks[session.id]
         self.sessions.clear()

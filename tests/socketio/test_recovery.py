@@ -27,6 +27,7 @@ from sio_core.engineio.packet import Encoded
 from sio_core.limits import Limits
 from sio_core.socketio.recovery import (
     BAD_OFFSET,
+    COMPACTION,
     EXPIRED,
     FUTURE_OFFSET,
     OTHER_LIFE,
@@ -265,6 +266,18 @@ def test_more_private_bytes_than_are_kept() -> None:
     assert log.private_bytes == 2 * OVERHEAD + 2
 
 
+def test_dropped_private_events_do_not_pile_up() -> None:
+    log = Log(recovery_private_packets=10)
+    for name in ("anna", "bert"):
+        log.begin(name, 0)
+    for _ in range(5_000):
+        log.send_private("anna", "x")
+    log.send_private("bert", "x")
+    log.end("anna")
+    assert len(log) == 1
+    assert len(log._private) <= 2 * COMPACTION + 20
+
+
 def test_more_sessions_than_are_kept() -> None:
     log = Log(recovery_sessions=2)
     for name in ("anna", "bert", "carl"):
@@ -314,7 +327,7 @@ def test_a_replay_counts_as_arrived_only_when_it_was_confirmed() -> None:
     log = lost()
     assert log.missed("anna", "", at=100) == ["missed"]
     log.lose("anna", confirmed=99, at=101)  # confirmed on the new connection, but before the replay
-    log.send("x", at=2 + WINDOW + GRACE + 1)  # the missed event is dropped
+    log.prune(2 + WINDOW + GRACE + 1)  # the missed event is dropped
     assert log.missed("anna", "", at=2 + WINDOW + GRACE + 2) == SHARED_EVENTS_GONE
 
 
@@ -762,11 +775,11 @@ class Recoveries(RuleBasedStateMachine):
         assert len(log._events) <= limits.recovery_packets
         assert log.bytes == sum(event.size for event in log._events) <= limits.recovery_bytes
         assert len(log.sessions) <= limits.recovery_sessions
-        private = sum(event.size for event in log._private.values())
-        assert log.private_bytes == private <= limits.recovery_private_bytes
+        private = [event for event in log._private if event.owner is not None]
+        assert log.private_bytes == sum(event.size for event in private) <= limits.recovery_private_bytes
+        assert len(log) == len(log._events) + len(private)
         kept = [event for track in log._tracks.values() for event in track.private or ()]
-        assert {event.number for event in kept} == set(log._private)
-        assert len(kept) == len(log._private)
+        assert sorted(kept, key=lambda event: event.number) == private
         for track in log._tracks.values():
             assert len(track.private or ()) <= limits.recovery_private_packets
             assert len(track.left or ()) <= limits.recovery_departures
