@@ -433,7 +433,9 @@ class Hub(Application):
         self, namespace: Namespace[Any], auth: dict[str, Any]
     ) -> Generator[Awaitable[Any], Any, SavedSession | None]:
         """Find the session that a client claims. Whoever still holds it has lost it."""
-        pid, offset = auth["pid"], auth.get("offset", "")
+        pid, offset = auth["pid"], auth.get("offset")
+        if offset is None:
+            offset = ""
         if not namespace.adapter.recovers or not isinstance(pid, str) or not isinstance(offset, str):
             return None
         try:
