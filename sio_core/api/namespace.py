@@ -19,6 +19,7 @@ from sio_core.adapters.memory import MemoryAdapter
 from sio_core.api.broadcast import DONE, BroadcastOperator, RemoteSocket, check_event
 from sio_core.api.generics import Data, Function
 from sio_core.api.handlers import NO_LIFECYCLE, Handlers
+from sio_core.api.outgoing import send_to
 from sio_core.api.socket import Socket, remove_from
 from sio_core.engineio.packet import Encoded
 from sio_core.errors import AdapterError, LocalProtocolError
@@ -393,19 +394,7 @@ class Namespace(LocalSockets, Generic[Data]):
     def deliver_encoded(
         self, ids: Iterable[str], packets: list[Encoded], data: list[Any], options: BroadcastOptions
     ) -> None:
-        sockets = self.sockets
-        volatile = options.volatile
-        if len(packets) == 1:
-            packet = packets[0]
-            for member in ids:
-                socket = sockets.get(member)
-                if socket is not None:
-                    socket.conn.send_packet(packet, volatile)
-        else:
-            for member in ids:
-                socket = sockets.get(member)
-                if socket is not None:
-                    socket.conn.send_packets(packets, volatile)
+        send_to(self.sockets, ids, packets, options.volatile)
         if self.watched:  # what they send is sent after this event, and has a later offset
             self._notify_watchers(ids, data)
 

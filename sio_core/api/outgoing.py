@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from sio_core.engineio.packet import Encoded
 
-__all__ = ["MESSAGE", "encoded"]
+if TYPE_CHECKING:
+    from sio_core.api.socket import Socket
+
+__all__ = ["MESSAGE", "encoded", "send_to"]
 
 MESSAGE: Final = b"4"
 """What every text message of Engine.IO starts with."""
@@ -18,3 +22,20 @@ def encoded(text: bytes, attachments: list[bytes], compress: bool) -> list[Encod
     if text:
         packets.insert(0, Encoded(text, False, compress))
     return packets
+
+
+def send_to(
+    sockets: Mapping[str, Socket[Any]], ids: Iterable[str], packets: list[Encoded], volatile: bool
+) -> None:
+    """Send the packets of one event to those of ``ids`` that are connected here: once encoded, for all."""
+    if len(packets) == 1:
+        packet = packets[0]
+        for member in ids:
+            socket = sockets.get(member)
+            if socket is not None:
+                socket.conn.send_packet(packet, volatile)
+    else:
+        for member in ids:
+            socket = sockets.get(member)
+            if socket is not None:
+                socket.conn.send_packets(packets, volatile)

@@ -211,7 +211,8 @@ class Socket(Generic[Data]):
 
     :ivar id: the public id, also the name of a room of its own.
     :ivar namespace: the namespace.
-    :ivar client: the connection that all its namespaces share; ``client.conn`` is the Engine.IO session.
+    :ivar client: the connection that all its namespaces share.
+    :ivar conn: the Engine.IO session of that connection.
     :ivar handshake: how the client came.
     :ivar data: the application's own, made by ``data_factory``, kept by recovery.
     :ivar connected: whether it is in the namespace now.
@@ -232,9 +233,9 @@ class Socket(Generic[Data]):
         "_ordered",
         "_running",
         "_scopes",
-        "_session",
         "_superseded",
         "client",
+        "conn",
         "connected",
         "data",
         "handshake",
@@ -262,7 +263,7 @@ class Socket(Generic[Data]):
         self.data = data
         self.connected = False
         self.recovered = False
-        self._session: Session = client.conn
+        self.conn: Session = client.conn
         self._closed = False
         self._listeners: Handlers | None = None
         self._middlewares: list[Callable[..., Any]] | None = None
@@ -278,14 +279,9 @@ class Socket(Generic[Data]):
     # What it is
 
     @property
-    def conn(self) -> Session:
-        """The Engine.IO session."""
-        return self._session
-
-    @property
     def request(self) -> Request | None:
         """The first HTTP request of the session."""
-        return self._session.request
+        return self.conn.request
 
     @property
     def disconnected(self) -> bool:
@@ -484,9 +480,9 @@ class Socket(Generic[Data]):
             self.notify_outgoing(data)
         text, attachments = self._hub.parser.encode_event(self.namespace.name, data, ack_id, MESSAGE)
         if not attachments:
-            self._session.send_packet(Encoded(text, False, compress), volatile)
+            self.conn.send_packet(Encoded(text, False, compress), volatile)
         else:
-            self._session.send_packets(encoded(text, attachments, compress), volatile)
+            self.conn.send_packets(encoded(text, attachments, compress), volatile)
 
     def notify_outgoing(self, data: list[Any]) -> None:
         """Tell those who listen to what is sent."""
@@ -535,14 +531,14 @@ class Socket(Generic[Data]):
     @property
     def has_room(self) -> bool:
         """Whether the buffer is below the low-water mark, or the socket is closed."""
-        session = self._session
+        session = self.conn
         return session.outbox_bytes <= self._hub.limits.outbox_low_water or session.state is CLOSED
 
     async def wait_for_room(self) -> None:
         """Wait until :attr:`has_room`."""
         while not self.has_room:
             waiter = Waiter()
-            self._session.notify_when_taken(waiter.set)
+            self.conn.notify_when_taken(waiter.set)
             await waiter.wait()
 
     # Rooms and the end
@@ -580,7 +576,7 @@ class Socket(Generic[Data]):
         elif close:
             hub.disconnect_client(self.client)
         elif self.connected:
-            hub.send_packet(self._session, Packet(DISCONNECT, self.namespace.name))
+            hub.send_packet(self.conn, Packet(DISCONNECT, self.namespace.name))
             self.close("server namespace disconnect", None)
 
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
@@ -703,7 +699,7 @@ class Socket(Generic[Data]):
         self._backlog.append((function, args))
         if len(self._backlog) == self._hub.limits.queued_events:
             self._hub.count_limit("queued_events")
-            self._session.pause(True)
+            self.conn.pause(True)
 
     def dispatch(self, data: list[Any], ack_id: int | None) -> None:
         """Hand an event to its listeners."""
@@ -835,7 +831,7 @@ class Socket(Generic[Data]):
         while self._backlog is not None and not self._held and self._running < bound:
             if not self._backlog:
                 self._backlog = None
-                self._session.pause(False)
+                self.conn.pause(False)
                 return
             waiting = self._backlog
             function, args = waiting.popleft()
@@ -882,7 +878,7 @@ class Socket(Generic[Data]):
     def write_ack(self, ack_id: int, answer: list[Any]) -> None:
         """Send an acknowledgement."""
         try:
-            self._hub.send_ack(self._session, self.namespace.name, answer, ack_id)
+            self._hub.send_ack(self.conn, self.namespace.name, answer, ack_id)
         except Exception as error:
             self._hub.report(error, f"acknowledgement {ack_id}", self)
 
