@@ -46,10 +46,7 @@ def make_converter(annotation: Any) -> Converter | None:
     if annotation is Any or annotation is object or annotation is inspect.Parameter.empty:
         return None
     if uses_pydantic(annotation, set()):
-        from pydantic import TypeAdapter  # noqa: PLC0415 - only an application that uses pydantic has it
-
-        adapter = TypeAdapter(annotation)
-        return adapter.validate_python
+        return make_pydantic_converter(annotation)
     try:
         unknown = find_unknown(msgspec.inspect.type_info(annotation), set())
     except TypeError as error:
@@ -59,6 +56,21 @@ def make_converter(annotation: Any) -> Converter | None:
             f"a listener's parameter cannot have the type {annotation!r}: nothing received becomes {unknown!r}"
         )
     return lambda value: msgspec.convert(value, annotation, builtin_types=BINARY_TYPES)
+
+
+def make_pydantic_converter(annotation: Any) -> Converter:
+    """Return what converts a received value in pydantic's way.
+
+    :raises TypeError: for an annotation that pydantic makes nothing of.
+    """
+    from pydantic import PydanticUserError, TypeAdapter  # noqa: PLC0415 - only who uses it has it
+
+    try:
+        adapter = TypeAdapter(annotation)
+        adapter.rebuild()
+    except (PydanticUserError, NameError) as error:
+        raise TypeError(f"a listener's parameter cannot have the type {annotation!r}: {error}") from None
+    return adapter.validate_python
 
 
 def uses_pydantic(annotation: Any, seen: set[int]) -> bool:
@@ -71,7 +83,8 @@ def uses_pydantic(annotation: Any, seen: set[int]) -> bool:
     if type(annotation).__module__.partition(".")[0] in {"pydantic", "annotated_types"}:
         return True
     parts: list[Any] = list(typing.get_args(annotation))
-    if dataclasses.is_dataclass(annotation) or typing.is_typeddict(annotation):
+    is_typed_dict = hasattr(annotation, "__required_keys__")  # also that of typing_extensions
+    if dataclasses.is_dataclass(annotation) or is_typed_dict:
         parts.extend(typing.get_type_hints(annotation, include_extras=True).values())
     return any([uses_pydantic(part, seen) for part in parts])
 

@@ -112,7 +112,7 @@ class Peer:
         reply = await self.fetch(client.target, **headers)
         assert reply.status == 200, reply.text
         text = reply.text if protocol == 4 else reply.text.partition(":")[2]
-        client.sid = text[8:].partition('"')[0]
+        client.sid = text[9:].partition('"')[0]
         client.handshake = reply
         return client
 

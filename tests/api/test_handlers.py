@@ -86,13 +86,13 @@ def test_what_is_async() -> None:
     def outer() -> Any:
         return coroutine()
 
-    class Callable_:
+    class Asynchronous:
         async def __call__(self) -> None: ...
 
     class Plain:
         def __call__(self) -> None: ...
 
-    for function in (coroutine, wrapper, outer, Callable_(), functools.partial(coroutine)):
+    for function in (coroutine, wrapper, outer, Asynchronous(), functools.partial(coroutine)):
         assert made(function).asynchronous, function
     for function in (plain, functools.partial(plain), Plain()):
         assert not made(function).asynchronous, function
@@ -129,9 +129,9 @@ def test_a_wrong_annotation_is_refused_when_the_listener_is_registered() -> None
 
     def leading_unknown(socket: NotThere, value: int) -> NotThere: ...  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(TypeError, match="cannot have the type .*Socket"):
+    with pytest.raises(TypeError, match=r"cannot have the type .*Socket"):
         Handlers(leading=0).add("x", with_socket)
-    with pytest.raises(TypeError, match="cannot have the type .*Callable"):
+    with pytest.raises(TypeError, match=r"cannot have the type .*Callable"):
         Handlers(leading=0).add("x", with_callback)
     with pytest.raises(TypeError, match="cannot be resolved: name 'NotThere'"):
         Handlers(leading=0).add("x", with_unknown)
