@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -310,6 +311,8 @@ def test_a_quiet_client_recovers_although_its_offset_is_long_gone() -> None:
     for second in range(1, 3_600):
         log.send("noise", ["red"], at=second)
     log.lose("anna", confirmed=3_580, at=3_600)
+    log.prune(3_600)
+    assert len(log) == WINDOW + GRACE
     log.send("missed", at=3_601)
     assert log.missed("anna", offset, at=3_700) == ["missed"]
 
@@ -801,6 +804,43 @@ class BoundedRecoveries(Recoveries):
 
 
 TestRecoveries = Recoveries.TestCase
-TestRecoveries.settings = settings(max_examples=300, stateful_step_count=60)
+TestRecoveries.settings = settings(max_examples=200, stateful_step_count=60)
 TestBoundedRecoveries = BoundedRecoveries.TestCase
-TestBoundedRecoveries.settings = settings(max_examples=300, stateful_step_count=60)
+TestBoundedRecoveries.settings = settings(max_examples=200, stateful_step_count=60)
+
+
+@pytest.mark.parametrize("machine_type", [Recoveries, BoundedRecoveries])
+@pytest.mark.parametrize("seed", range(30))
+def test_long_walks(machine_type: type[Recoveries], seed: int) -> None:
+    """The rules of the machines, many more at a time than Hypothesis tries."""
+    chance = random.Random(seed)
+    machine = machine_type()
+    machine.begin([chance.choice(ROOMS) for _ in range(3)])
+
+    def rooms(count: int) -> list[str]:
+        return chance.sample(ROOMS, chance.randint(0, count))
+
+    for _ in range(300):
+        index, room = chance.randrange(5), chance.choice(ROOMS)
+        action = chance.choices(range(8), [1, 6, 8, 3, 3, 4, 4, 2])[0]
+        if action == 0 and len(machine.people) < 5:
+            machine.connect()
+        elif action == 1 and has(is_connected)(machine):
+            machine.move(index, room, chance.random() < 0.6, chance.random() < 0.5)
+        elif action == 2:
+            kind = chance.choices(["kept", "binary", "volatile", "ack", "volatile text"], [20, 5, 2, 2, 1])[0]
+            machine.broadcast(kind, rooms(2), rooms(1), chance.choice([None, index]))
+        elif action == 3 and machine.people:
+            machine.send_to_one(index, chance.randint(1, 3))
+        elif action == 4 and has(is_connected)(machine):
+            machine.arrival(index, chance.randint(1, 4), chance.random() < 0.3)
+        elif action == 5 and has(is_connected)(machine):
+            machine.lose(index, chance.randint(0, 2), chance.choice([*sorted(RECOVERABLE), "in order"]))
+        elif action == 6 and has(is_waiting)(machine) and chance.random() < 0.7:
+            machine.middlewares_end(index, chance.random() < 0.7, chance.choice([None, None, room]))
+        elif action == 6 and has(is_away)(machine):
+            machine.come_back(index, chance.random() < 0.4, chance.choice([None, None, room]))
+        elif action == 7:
+            machine.advance(chance.choices([0.1, 1.0, 10.0, 40.0, 70.0, 130.0], [9, 9, 9, 6, 2, 1])[0])
+        machine.everyone_has_or_will_get_what_is_theirs()
+        machine.memory_is_bounded()
