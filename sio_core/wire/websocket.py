@@ -1,11 +1,10 @@
 """WebSocket as a server speaks it: the opening handshake, and frames (RFC 6455, RFC 7692).
 
 :func:`accept` answers the handshake; then a :class:`WebSocket` takes the bytes of one connection and gives
-messages. A whole, masked, unfragmented data frame within one read is a message at once: a slice, an
-unmasking, a decoding. Every other frame takes the long way, and whatever grows there has a bound. What is
-wrong is refused as soon as the bytes that say so have come: the opcode, the mask, the length, then the rest.
-
-Of the package ``websockets`` only functions are used: unmasking, the accept key, the parser of extensions.
+messages. A plain frame (a whole, masked, unfragmented message, not compressed) is read here: a slice, an
+unmasking, a decoding. Every other frame goes, once it is whole, to the protocol of ``websockets``, made when it
+is first needed: that judges control frames, reserved bits, masks, the order of fragments and close codes, and
+inflates. Sizes and numbers are bounded here, UTF-8 is checked here.
 """
 
 from __future__ import annotations
@@ -17,8 +16,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from websockets.exceptions import InvalidHeaderFormat
+from websockets.exceptions import InvalidHeaderFormat, PayloadTooBig, ProtocolError
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.headers import parse_extension
+from websockets.protocol import SERVER, Protocol
 from websockets.utils import accept_key
 
 from sio_core.limits import Limits
@@ -86,9 +88,9 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"deflate: {name} must be between {low} and {high}, not {value!r}")
 
 
-# RFC 7692 section 7.2.1: each message ends with this, and it is not sent.
-_TAIL: Final = b"\x00\x00\xff\xff"
 _DEFAULT_WINDOW_BITS: Final = 12
+# RFC 7692 section 7.2.3.4: a block with the bit BFINAL, here without content.
+_FINAL_BLOCK: Final = b"\x03\x00"
 
 
 class Compression:
@@ -97,61 +99,46 @@ class Compression:
     :ivar threshold: messages shorter than this many bytes are sent as they are.
     """
 
-    __slots__ = (
-        "_client_bits",
-        "_client_reset",
-        "_deflater",
-        "_inflater",
-        "_level",
-        "_mem_level",
-        "_server_bits",
-        "_server_reset",
-        "threshold",
-    )
+    __slots__ = ("_deflate", "_extension", "_parameters", "threshold")
 
-    def __init__(
-        self, deflate: Deflate, *, client_bits: int, client_reset: bool, server_bits: int, server_reset: bool
-    ) -> None:
-        self._client_bits: int = client_bits
-        self._client_reset: bool = client_reset
-        self._server_bits: int = server_bits
-        self._server_reset: bool = server_reset
-        self._level: int = deflate.level
-        self._mem_level: int = deflate.mem_level
+    def __init__(self, deflate: Deflate, parameters: dict[str, int]) -> None:
+        self._deflate: Deflate = deflate
+        self._parameters: dict[str, int] = parameters
+        self._extension: PerMessageDeflate | None = None
         # With context takeover the peer may refer to any message before, so all are compressed.
-        self.threshold: int = deflate.threshold if server_reset else 0
-        # Made when first needed: they are the largest part of a connection.
-        self._inflater: zlib._Decompress | None = None
-        self._deflater: zlib._Compress | None = None
+        self.threshold: int = deflate.threshold if "server_no_context_takeover" in parameters else 0
 
-    def inflate(self, data: bytes, fin: bool, room: int) -> bytes | None:
-        """Return what one frame of a compressed message holds, ``None`` if that is more than ``room`` bytes.
+    @property
+    def extension(self) -> PerMessageDeflate:
+        """The extension of ``websockets``, made when first needed: its windows are most of a connection's memory."""
+        extension = self._extension
+        if extension is None:
+            parameters = self._parameters
+            extension = self._extension = PerMessageDeflate(
+                remote_no_context_takeover="client_no_context_takeover" in parameters,
+                local_no_context_takeover="server_no_context_takeover" in parameters,
+                remote_max_window_bits=parameters.get("client_max_window_bits", 15),
+                local_max_window_bits=parameters.get("server_max_window_bits", _DEFAULT_WINDOW_BITS),
+                compress_settings={"level": self._deflate.level, "memLevel": self._deflate.mem_level},
+            )
+        return extension
 
-        :param fin: whether it is the last frame of its message.
-        :raises zlib.error: if it is not compressed data.
+    def renew(self, fin: bool) -> None:
+        """Forget a stream that a final block has ended (RFC 7692 section 7.2.3.4).
+
+        Nothing that follows in its message counts, and the next message begins anew; zlib would collect what
+        follows, without bound, and read nothing more.
+
+        :param fin: whether the frame just read was the last of its message.
         """
-        inflater = self._inflater
-        if inflater is None:
-            inflater = self._inflater = zlib.decompressobj(-self._client_bits)
-        result = b""
-        # A final block ends the stream for zlib, which only collects what comes behind it. RFC 7692 section
-        # 7.2.3.4 allows one, with nothing behind it that would count.
-        if not inflater.eof:
-            # 0 would mean "unlimited", and one byte too many tells what is too large.
-            result = inflater.decompress(data + _TAIL if fin else data, room + 1)
-        if fin and (self._client_reset or inflater.eof):
-            self._inflater = None
-        return result if len(result) <= room else None
-
-    def deflate(self, payload: bytes) -> bytes:
-        """Return the payload of one compressed message."""
-        deflater = self._deflater
-        if deflater is None:
-            deflater = zlib.compressobj(self._level, zlib.DEFLATED, -self._server_bits, self._mem_level)
-            if not self._server_reset:
-                self._deflater = deflater
-        result = deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH)
-        return result[:-4]
+        extension = self.extension
+        decoder = getattr(
+            extension, "decoder", None
+        )  # without context takeover there is none between messages
+        if decoder is not None and decoder.eof:
+            extension.decoder = zlib.decompressobj(-extension.remote_max_window_bits)
+            if not fin:
+                extension.decoder.decompress(_FINAL_BLOCK)
 
 
 class Accepted:
@@ -279,18 +266,10 @@ def _negotiate(deflate: Deflate, header: str) -> tuple[str, Compression] | None:
         offer["client_max_window_bits"] = deflate.client_max_window_bits
     elif offer.get("client_max_window_bits") == 0:
         del offer["client_max_window_bits"]
-    server_bits = offer.get("server_max_window_bits")
-    extension = Compression(
-        deflate,
-        client_bits=offer.get("client_max_window_bits", 15),
-        client_reset="client_no_context_takeover" in offer,
-        server_bits=_DEFAULT_WINDOW_BITS if server_bits is None else server_bits,
-        server_reset="server_no_context_takeover" in offer,
-    )
     text = _EXTENSION
     for name, bits in offer.items():
         text += f"; {name}={bits}" if bits else f"; {name}"
-    return text, extension
+    return text, Compression(deflate, offer)
 
 
 def _read_offer(parameters: Sequence[tuple[str, str | None]]) -> dict[str, int]:
@@ -357,27 +336,8 @@ def _header(first: int, length: int) -> bytes:
     return bytes((first, 127)) + length.to_bytes(8, "big")
 
 
-# RFC 6455 section 7.4.1, and the registry of its section 11.7: codes that may stand in a frame.
-_CLOSE_CODES: Final = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
-_NO_STATUS: Final = 1005
-_ABNORMAL: Final = 1006
-_PROTOCOL_ERROR: Final = 1002
-_INVALID_DATA: Final = 1007
-_POLICY_VIOLATION: Final = 1008
-_TOO_BIG: Final = 1009
-_REASON_MAX: Final = 123
-
-_CONTINUATION: Final = 0x0
-_TEXT: Final = 0x1
-_BINARY: Final = 0x2
-_CLOSE: Final = 0x8
-_PING: Final = 0x9
-_PONG: Final = 0xA
-_OPCODES: Final = frozenset((_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG))
-
-
-def _is_close_code(code: int) -> bool:
-    return code in _CLOSE_CODES or 3000 <= code < 5000
+# RFC 6455 section 5.5.
+_CONTROL_MAX: Final = 125
 
 
 class Closed:
@@ -392,12 +352,47 @@ class Closed:
     __slots__ = ("code", "error", "reason")
 
     def __init__(self, code: int, reason: str = "", error: str = "") -> None:
-        self.code: int = code
+        self.code: int = int(code)
         self.reason: str = reason
         self.error: str = error
 
     def __repr__(self) -> str:
         return f"<Closed {self.code} {self.error or self.reason}>"
+
+
+# What ws says, for what websockets says.
+_TOO_BIG: Final = "Max payload size exceeded"
+_INVALID: Final = "Invalid WebSocket frame: "
+_INVALID_UTF8: Final = "Invalid WebSocket frame: invalid UTF-8 sequence"
+_WORDS: Final = {
+    "unexpected continuation frame": "invalid opcode",
+    "expected a continuation frame": "invalid opcode",
+    "incorrect masking": "MASK must be set",
+    "fragmented control frame": "FIN must be set",
+    "reserved bits must be 0": "RSV1 must be clear",
+    "RSV1 bit set in continuation frame": "RSV1 must be clear",
+    "close frame too short": "invalid payload length 1",
+    "decompression failed": "invalid compressed data",
+}
+
+
+def _refusal(error: Exception | None, frame: bytes) -> Closed:
+    """Return how a connection ends of which ``websockets`` has refused a frame."""
+    if isinstance(error, PayloadTooBig):
+        return Closed(CloseCode.MESSAGE_TOO_BIG, "", _TOO_BIG)
+    if isinstance(error, UnicodeDecodeError):
+        return Closed(CloseCode.INVALID_DATA, "", _INVALID_UTF8)
+    if not isinstance(error, ProtocolError):
+        return Closed(CloseCode.INTERNAL_ERROR, "", "Internal error")
+    words = str(error)
+    words = _WORDS.get(words, words)
+    if words == "invalid opcode":
+        words += f" {frame[0] & 0x0F}"
+    elif words == "invalid status code":
+        words += f" {int.from_bytes(apply_mask(frame[6:8], frame[2:6]), 'big')}"
+    elif words == "RSV1 must be clear" and frame[0] & 0x30:
+        words = "RSV2 and RSV3 must be clear"
+    return Closed(CloseCode.PROTOCOL_ERROR, "", _INVALID + words)
 
 
 class WebSocket:
@@ -414,15 +409,15 @@ class WebSocket:
     __slots__ = (
         "_buffer",
         "_close",
-        "_compressed",
         "_compression",
         "_count",
         "_limits",
         "_max_size",
         "_message",
         "_need",
-        "_opcode",
         "_pongs",
+        "_protocol",
+        "_text",
         "blocked",
         "close_sent",
         "closed",
@@ -437,11 +432,11 @@ class WebSocket:
         # A frame of which the end has not come, and how many bytes are needed to go on with it.
         self._buffer: bytearray | None = None
         self._need: int = 0
-        # The fragmented message that is open: its opcode (0: none), its content and its number of frames.
-        self._opcode: int = 0
+        self._protocol: Protocol | None = None
+        # The content of the fragmented message that is open, its number of frames, and whether it is text.
         self._message: bytearray | None = None
         self._count: int = 0
-        self._compressed: bool = False
+        self._text: bool = False
         self._pongs: list[bytes] | None = None
         self._close: bytes = b""
         self.blocked: bool = False
@@ -453,7 +448,7 @@ class WebSocket:
     @property
     def fragment_open(self) -> bool:
         """Whether a fragmented message waits for its last frame."""
-        return self._opcode != 0
+        return self._message is not None
 
     def receive_data(self, data: bytes) -> list[str | bytes]:
         """Take bytes from the peer; return the messages they complete, text as ``str``."""
@@ -473,7 +468,7 @@ class WebSocket:
         while pos + 6 <= end:
             first = data[pos]
             length = data[pos + 1] - 0x80
-            if not 0x81 <= first <= 0x82 or self._opcode or length < 0:
+            if not 0x81 <= first <= 0x82 or self._message is not None or length < 0:
                 pos = self._read_frame(data, pos, messages)
                 if pos < 0:
                     return messages
@@ -489,8 +484,7 @@ class WebSocket:
                         break
                     length = int.from_bytes(data[pos + 2 : pos + 10], "big")
             if length > max_size:
-                self._fail(_TOO_BIG, "Max payload size exceeded")
-                return messages
+                break
             stop = start + length
             if stop > end:
                 self._keep(data, pos, stop - pos)
@@ -500,7 +494,7 @@ class WebSocket:
                 try:
                     messages.append(payload.decode())
                 except UnicodeDecodeError:
-                    self._fail(_INVALID_DATA, "Invalid WebSocket frame: invalid UTF-8 sequence")
+                    self._fail(CloseCode.INVALID_DATA, _INVALID_UTF8)
                     return messages
             else:
                 messages.append(payload)
@@ -509,180 +503,138 @@ class WebSocket:
             self._read_frame(data, pos, messages)
         return messages
 
-    def _keep(self, data: bytes, pos: int, need: int) -> None:
+    def _keep(self, data: bytes, pos: int, need: int) -> int:
         """Keep the bytes from ``pos`` on until there are ``need`` of them."""
         self._buffer = bytearray(data[pos:] if pos else data)
         self._need = need
+        return -1
 
     def _read_frame(self, data: bytes, pos: int, messages: list[str | bytes]) -> int:
         """Read the frame at ``pos`` (RFC 6455 section 5.2); return where the next begins, -1 to stop."""
         end = len(data)
         if end - pos < 2:
-            self._keep(data, pos, 2)
-            return -1
-        first = data[pos]
-        opcode = first & 0x0F
-        length = data[pos + 1] - 0x80
-        if opcode not in _OPCODES:
-            return self._fail(_PROTOCOL_ERROR, f"Invalid WebSocket frame: invalid opcode {opcode}")
-        if length < 0:
-            return self._fail(_PROTOCOL_ERROR, "Invalid WebSocket frame: MASK must be set")
+            return self._keep(data, pos, 2)
+        first, second = data[pos], data[pos + 1]
+        if second < 0x80 or first & 0x07 > 2:
+            # Not masked, or an opcode that is reserved: refused for these two bytes.
+            return self._hand_over(data, pos, pos + 2, messages)
+        control = first & 0x08 != 0
+        length = second & 0x7F
         start = pos + 6
-        if length == 126:
-            start = pos + 8
-        elif length == 127:
-            start = pos + 14
-        if length >= 126:
+        if length > _CONTROL_MAX:
+            if control:
+                return self._fail(CloseCode.PROTOCOL_ERROR, f"{_INVALID}invalid payload length {length}")
+            start += 2 if length == 126 else 8
             if end < start - 4:
-                self._keep(data, pos, start - 4 - pos)
-                return -1
+                return self._keep(data, pos, start - 4 - pos)
             length = int.from_bytes(data[pos + 2 : start - 4], "big")
         message = self._message
-        room = self._max_size if message is None else self._max_size - len(message)
-        if length > room and opcode < _CLOSE:
-            return self._fail(_TOO_BIG, "Max payload size exceeded")
-        error = self._check_header(first, opcode, length)
-        if error:
-            return self._fail(_PROTOCOL_ERROR, error)
+        if not control and length > self._max_size - (0 if message is None else len(message)):
+            return self._fail(CloseCode.MESSAGE_TOO_BIG, _TOO_BIG)
         stop = start + length
         if stop > end:
-            self._keep(data, pos, stop - pos)
-            return -1
-        payload = apply_mask(data[start:stop], data[start - 4 : start])
-        if opcode >= _CLOSE:
-            if opcode == _CLOSE:
-                self._receive_close(payload)
-                return -1
-            if opcode == _PING:
-                self._receive_ping(payload)
+            return self._keep(data, pos, stop - pos)
+        return self._hand_over(data, pos, stop, messages)
+
+    def _get_protocol(self) -> Protocol:
+        protocol = self._protocol
+        if protocol is None:
+            # It counts control frames as a part of the message they come within. What is received is measured here.
+            protocol = self._protocol = Protocol(SERVER, max_size=self._max_size + _CONTROL_MAX)
+            if self._compression is not None:
+                protocol.extensions = [self._compression.extension]
+        return protocol
+
+    def _hand_over(self, data: bytes, pos: int, stop: int, messages: list[str | bytes]) -> int:
+        """Have ``websockets`` read the frame from ``pos`` to ``stop``; return ``stop``, or -1 to stop."""
+        protocol = self._get_protocol()
+        protocol.receive_data(data[pos:stop])
+        events = protocol.events_received()
+        if protocol.eof_sent:
+            close = protocol.close_rcvd
+            if close is None:
+                return self._end(_refusal(protocol.parser_exc, data[pos:stop]))
+            # RFC 6455 section 5.5.1: it has answered.
+            self._take_close(protocol)
+            return self._end(Closed(close.code, close.reason))
+        if data[pos] & 0x08:
+            pong = b"".join(protocol.data_to_send())
+            if pong:
+                self._queue_pong(pong)
             return stop
-        if not self._receive_fragment(opcode, first, payload, room, messages):
-            return -1
-        return stop
-
-    def _check_header(self, first: int, opcode: int, length: int) -> str:
-        """Return what is wrong with the header of a frame (RFC 6455 sections 5.2, 5.4, 5.5), if anything."""
-        # RFC 7692 section 6: RSV1 stands at the first frame of a compressed message.
-        if first & 0x70:
-            if first & 0x30:
-                return "Invalid WebSocket frame: RSV2 and RSV3 must be clear"
-            if self._compression is None or opcode not in (_TEXT, _BINARY):
-                return "Invalid WebSocket frame: RSV1 must be clear"
-        if opcode >= _CLOSE:
-            if not first & 0x80:
-                return "Invalid WebSocket frame: FIN must be set"
-            if length > 125:
-                return f"Invalid WebSocket frame: invalid payload length {length}"
-        elif (opcode == _CONTINUATION) != (self._opcode != 0):
-            return f"Invalid WebSocket frame: invalid opcode {opcode}"
-        return ""
-
-    def _receive_fragment(
-        self, opcode: int, first: int, payload: bytes, room: int, messages: list[str | bytes]
-    ) -> bool:
-        """Take the content of a data frame; return whether to go on."""
-        fin = first >= 0x80
-        if opcode != _CONTINUATION:
-            self._compressed = first & 0x40 != 0
+        (frame,) = events
+        assert isinstance(frame, Frame)
+        if self._compression is not None:
+            self._compression.renew(frame.fin)
+        payload = bytes(frame.data)
+        message = self._message
+        if message is None:
+            self._text = frame.opcode is Opcode.TEXT
             self._count = 0
+            if not frame.fin:
+                message = self._message = bytearray()
+                self.eventful = True
         self._count += 1
         if self._count > self._limits.fragments:
-            self._fail(_POLICY_VIOLATION, "Too many message fragments")
-            return False
-        compression = self._compression
-        if self._compressed and compression is not None:
-            try:
-                inflated = compression.inflate(payload, fin, room)
-            except zlib.error:
-                self._fail(_INVALID_DATA, "Invalid WebSocket frame: invalid compressed data")
-                return False
-            if inflated is None:
-                self._fail(_TOO_BIG, "Max payload size exceeded")
-                return False
-            payload = inflated
-        message = self._message
-        if opcode != _CONTINUATION and not fin:
-            self._opcode = opcode
-            self._message = bytearray(payload)
-            self.eventful = True
-            return True
+            return self._fail(CloseCode.POLICY_VIOLATION, "Too many message fragments")
         if message is not None:
-            opcode = self._opcode
             message += payload
-            if not fin:
-                return True
+        if len(payload if message is None else message) > self._max_size:
+            return self._fail(CloseCode.MESSAGE_TOO_BIG, _TOO_BIG)
+        if not frame.fin:
+            return stop
+        if message is not None:
             payload = bytes(message)
             self._message = None
-            self._opcode = 0
-        if opcode == _BINARY:
-            messages.append(payload)
-            return True
         try:
-            messages.append(payload.decode())
+            messages.append(payload.decode() if self._text else payload)
         except UnicodeDecodeError:
-            self._fail(_INVALID_DATA, "Invalid WebSocket frame: invalid UTF-8 sequence")
-            return False
-        return True
+            return self._fail(CloseCode.INVALID_DATA, _INVALID_UTF8)
+        return stop
 
-    def _receive_ping(self, payload: bytes) -> None:
+    def _queue_pong(self, pong: bytes) -> None:
         # RFC 6455 section 5.5.3: of several pings, only the most recent must be answered.
         self.eventful = True
-        frame = _header(0x8A, len(payload)) + payload
         pongs = self._pongs
         if pongs is None:
-            self._pongs = [frame]
+            self._pongs = [pong]
         elif self.blocked or len(pongs) >= self._limits.pending_pongs:
-            pongs[-1] = frame
+            pongs[-1] = pong
         else:
-            pongs.append(frame)
-
-    def _receive_close(self, payload: bytes) -> None:
-        # RFC 6455 section 5.5.1.
-        code = _NO_STATUS
-        reason = ""
-        if payload:
-            if len(payload) < 2:
-                self._fail(_PROTOCOL_ERROR, "Invalid WebSocket frame: invalid payload length 1")
-                return
-            code = payload[0] << 8 | payload[1]
-            if not _is_close_code(code):
-                self._fail(_PROTOCOL_ERROR, f"Invalid WebSocket frame: invalid status code {code}")
-                return
-            try:
-                reason = payload[2:].decode()
-            except UnicodeDecodeError:
-                self._fail(_INVALID_DATA, "Invalid WebSocket frame: invalid UTF-8 sequence")
-                return
-        self._send_close(payload)
-        self._end(Closed(code, reason))
-
-    def _send_close(self, payload: bytes) -> None:
-        if not self.close_sent:
-            self.close_sent = True
-            self.eventful = True
-            self._close = _header(0x88, len(payload)) + payload
+            pongs.append(pong)
 
     def _fail(self, code: int, error: str) -> int:
-        """Fail the connection (RFC 6455 section 7.1.7): tell the peer the code, and read nothing more."""
-        self._send_close(code.to_bytes(2, "big"))
-        self._end(Closed(code, "", error))
-        return -1
+        return self._end(Closed(code, "", error))
 
-    def _end(self, closed: Closed) -> None:
+    def _take_close(self, protocol: Protocol) -> None:
+        self._close += b"".join(protocol.data_to_send())
+        self.close_sent = True
+        self.eventful = True
+
+    def _end(self, closed: Closed) -> int:
+        """Read nothing more; tell the peer the code if it has broken a rule (RFC 6455 section 7.1.7)."""
+        if closed.error and not self.close_sent:
+            # The code alone, as ws sends it; websockets would add its words.
+            self._close = b"\x88\x02" + closed.code.to_bytes(2, "big")
+            self.close_sent = True
         self.closed = closed
         self.eventful = True
         self._buffer = None
         self._message = None
-        self._opcode = 0
+        if self._protocol is not None:
+            # Its parser refers to it: only a garbage collection would free the two.
+            self._protocol.parser.close()
+            self._protocol = None
+        return -1
 
     def receive_eof(self) -> None:
         """Take notice that the connection is gone."""
         if self.closed is None:
-            self._end(Closed(_ABNORMAL))
+            self._end(Closed(CloseCode.ABNORMAL_CLOSURE))
 
     def data_to_send(self) -> bytes:
         """Return the control frames that are due, and forget them."""
-        self.eventful = self.closed is not None or self._opcode != 0
+        self.eventful = self.closed is not None or self._message is not None
         pongs = self._pongs
         if pongs is None:
             if not self._close:
@@ -703,8 +655,8 @@ class WebSocket:
         compression = self._compression
         if compression is None or len(payload) < compression.threshold:
             return binary_frame(payload) if binary else text_frame(payload)
-        payload = compression.deflate(payload)
-        return _header(0xC2 if binary else 0xC1, len(payload)) + payload
+        frame = Frame(Opcode.BINARY if binary else Opcode.TEXT, payload)
+        return frame.serialize(mask=False, extensions=[compression.extension])
 
     def close(self, code: int | None = None, reason: str = "") -> None:
         """Queue a close frame, unless there was one.
@@ -712,11 +664,11 @@ class WebSocket:
         :param code: the close code; ``None`` for a frame without one.
         :raises ValueError: if the code must not be sent, or the reason is too long or has no code.
         """
-        payload = b""
-        if code is not None:
-            payload = code.to_bytes(2, "big") + reason.encode() if _is_close_code(code) else b""
-            if not payload or len(payload) > _REASON_MAX + 2:
-                raise ValueError(f"invalid close code {code} or reason of more than {_REASON_MAX} bytes")
-        elif reason:
-            raise ValueError("a reason needs a code")
-        self._send_close(payload)
+        if self.close_sent:
+            return
+        protocol = self._get_protocol()
+        try:
+            protocol.send_close(code, reason)
+        except ProtocolError as error:
+            raise ValueError(f"invalid close code {code} or reason: {error}") from error
+        self._take_close(protocol)
