@@ -125,6 +125,9 @@ class MemoryDriver:
     def output_ready(self) -> None:
         self._runtime.call_soon(self._flush)
 
+    def flush(self) -> None:
+        self._flush()
+
     def wait_for(self, pending: Pending) -> None:
         self._task_group.start_soon(self._wait_for, pending)
 

@@ -87,6 +87,9 @@ class Wire:
         """Nothing in a micro-benchmark is asynchronous."""
         raise AssertionError("the server waits for the application")
 
+    def flush(self) -> None:
+        """Nothing is ever behind here."""
+
     def unsent(self) -> int:
         """The peer takes everything at once."""
         return 0

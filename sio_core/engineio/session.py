@@ -96,6 +96,9 @@ class Carrier(ABC):
     def output_ready(self) -> None:
         """The session has something to take. Called once until it was taken."""
 
+    def flush(self) -> None:  # noqa: B027 - not every carrier can
+        """The outbox is full: take it now, without waiting for the end of what goes on, if the peer takes anything."""
+
     @abstractmethod
     def send_probe(self, packet: Encoded) -> None:
         """Send a packet on a WebSocket that does not carry the session yet."""
@@ -365,8 +368,9 @@ class Session(Timed):
         outbox = self._outbox
         owner = self._owner
         if self.outbox_bytes >= owner.outbox_bytes or len(outbox) >= owner.outbox_packets:
-            self._overflow()
-            return
+            if self._overflows():
+                return
+            outbox = self._outbox
         outbox.append(packet)
         self.outbox_bytes += len(packet.data)
         if not self._signalled:
@@ -379,8 +383,9 @@ class Session(Timed):
         outbox = self._outbox
         owner = self._owner
         if self.outbox_bytes >= owner.outbox_bytes or len(outbox) >= owner.outbox_packets:
-            self._overflow()
-            return
+            if self._overflows():
+                return
+            outbox = self._outbox
         outbox.extend(packets)
         self.outbox_bytes += sum([len(packet.data) for packet in packets])
         if not self._signalled:
@@ -520,6 +525,16 @@ class Session(Timed):
         if carrier is not None:
             self._signalled = True
             carrier.output_ready()
+
+    def _overflows(self) -> bool:
+        """The outbox is full: whether that is the peer's slowness, which ends the session, and not just a burst."""
+        if self._stage == WEBSOCKET and self._carrier is not None and not self.blocked:
+            self._carrier.flush()
+            owner = self._owner
+            if self.outbox_bytes < owner.outbox_bytes and len(self._outbox) < owner.outbox_packets:
+                return self.state is not OPEN
+        self._overflow()
+        return True
 
     def _overflow(self) -> None:
         name, value = "outbox_bytes", self.outbox_bytes

@@ -40,6 +40,10 @@ class Driver(Protocol):
         """Call ``data_to_send`` soon, but not inside this call."""
 
     @abstractmethod
+    def flush(self) -> None:
+        """Call ``data_to_send`` now, and write."""
+
+    @abstractmethod
     def wait_for(self, pending: Pending) -> None:
         """Await the application, then call ``resume``."""
 
@@ -501,6 +505,10 @@ class Connection(Carrier):
             self._output_due = True
             if self._driver is not None:
                 self._driver.output_ready()
+
+    def flush(self) -> None:
+        if self._driver is not None and not self.blocked:
+            self._driver.flush()
 
     def send_probe(self, packet: Encoded) -> None:
         self._output.append(self._frame(packet))

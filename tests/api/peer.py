@@ -58,6 +58,9 @@ class Request:
     async def _wait_for(self, pending: Pending) -> None:
         self.connection.resume(pending, await pending.awaitable, None, self._peer.runtime.now())
 
+    def flush(self) -> None:
+        """Nothing is ever behind here."""
+
     def unsent(self) -> int:
         return 0
 
