@@ -482,7 +482,15 @@ class Engine(SessionOwner):
         if not request.params.get("sid"):
             self._run_hooks("initial_headers", changed, request)
         self._run_hooks("headers", changed, request)
-        return [*headers, *changed.items()]
+        complete = [*headers]
+        for name, value in changed.items():
+            try:
+                header_line(name, value)
+            except (TypeError, ValueError):
+                logger.exception("a hook added a header that cannot be sent")
+            else:
+                complete.append((name, value))
+        return complete
 
     def _run_hooks(self, name: str, *args: Any) -> None:
         for hook in list(self._hooks.get(name, ())):

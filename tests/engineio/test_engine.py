@@ -418,6 +418,24 @@ def test_a_middleware_cannot_break_a_response(name: str, value: Any) -> None:
     assert verdict.response().body == CODES[3]
 
 
+@pytest.mark.parametrize(("name", "value"), [("x", "a\r\nb: c"), ("x y", "z"), ("x", 5)])
+def test_a_header_that_cannot_be_sent_is_left_out(
+    name: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+
+    def add(headers: dict[str, Any], request: Request) -> None:
+        headers["x-good"] = "yes"
+        headers[name] = value
+
+    world.engine.on("headers", add)
+    assert world.engine.response_headers(make_request(), [("x-own", "1")]) == [
+        ("x-own", "1"),
+        ("x-good", "yes"),
+    ]
+    assert "cannot be sent" in caplog.text
+
+
 def test_a_middleware_returns_a_response_or_nothing() -> None:
     world = World()
     middleware: Any = lambda request: True  # noqa: E731
