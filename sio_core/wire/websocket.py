@@ -132,9 +132,8 @@ class Compression:
         :param fin: whether the frame just read was the last of its message.
         """
         extension = self.extension
-        decoder = getattr(
-            extension, "decoder", None
-        )  # without context takeover there is none between messages
+        # Without context takeover there is none between messages.
+        decoder = getattr(extension, "decoder", None)
         if decoder is not None and decoder.eof:
             extension.decoder = zlib.decompressobj(-extension.remote_max_window_bits)
             if not fin:
@@ -363,7 +362,7 @@ class Closed:
 # What ws says, for what websockets says.
 _TOO_BIG: Final = "Max payload size exceeded"
 _INVALID: Final = "Invalid WebSocket frame: "
-_INVALID_UTF8: Final = "Invalid WebSocket frame: invalid UTF-8 sequence"
+_INVALID_UTF8: Final = _INVALID + "invalid UTF-8 sequence"
 _WORDS: Final = {
     "unexpected continuation frame": "invalid opcode",
     "expected a continuation frame": "invalid opcode",
@@ -384,8 +383,7 @@ def _refusal(error: Exception | None, frame: bytes) -> Closed:
         return Closed(CloseCode.INVALID_DATA, "", _INVALID_UTF8)
     if not isinstance(error, ProtocolError):
         return Closed(CloseCode.INTERNAL_ERROR, "", "Internal error")
-    words = str(error)
-    words = _WORDS.get(words, words)
+    words = _WORDS.get(str(error), str(error))
     if words == "invalid opcode":
         words += f" {frame[0] & 0x0F}"
     elif words == "invalid status code":

@@ -838,6 +838,15 @@ def test_compressed_failures(data: bytes, code: int, error: str) -> None:
     assert sent == b"\x88\x02" + code.to_bytes(2, "big")
 
 
+def test_a_fault_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object, **__: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(PerMessageDeflate, "decode", decode)
+    _, sent, closed = feed(websocket(deflate=True), frame(TEXT, deflated(b"a"), rsv=RSV1))
+    assert (sent, closed) == (b"\x88\x02\x03\xf3", (1011, "", "Internal error"))
+
+
 def test_a_bomb_does_not_explode() -> None:
     bomb = frame(BINARY, deflated(b"\0" * 50_000_000), rsv=RSV1)
     ws = websocket(1_000_000, deflate=True)
