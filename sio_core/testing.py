@@ -65,6 +65,7 @@ class VirtualClock:
     async def advance(self, seconds: float) -> None:
         """Let time pass: every deadline on the way is met in its turn, and what it caused has happened on return."""
         assert self._server is not None, "the clock belongs to no server yet"
+        await settle()
         end = self._now + seconds
         deadlines = self._server.deadlines
         while deadlines.next <= end:
@@ -219,7 +220,7 @@ class MemoryDriver:
 class TestClient:
     """A Socket.IO client in the same process. See the module's docstring.
 
-    :param server: the server; the first client starts it, the last one stops it.
+    :param server: the server; unless it runs already, it runs from the first client's coming to its going.
     :param namespace: the namespace to join.
     :param auth: the payload of CONNECT.
     :param headers: headers of the first request, beside those of the WebSocket handshake.
@@ -285,19 +286,22 @@ class TestClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.connected:
-            await self.disconnect()
-        await self._stack.aclose()
+        try:
+            if self.connected:
+                await self.disconnect()
+        finally:
+            await self._stack.aclose()
 
     async def _open(self) -> None:
         server, clock = self.server, self._clock
         task_group = await self._stack.enter_async_context(anyio.create_task_group())
         runtime = Runtime.current(task_group)
-        if clock is None:
+        if clock is None and not server.running:
             await self._stack.enter_async_context(server.lifespan())
         else:
-            runtime = VirtualRuntime(runtime, clock)
-            clock.drive(server)
+            if clock is not None:
+                runtime = VirtualRuntime(runtime, clock)
+                clock.drive(server)
             server.begin(runtime, lambda *args: None)
             self._stack.callback(server.end)
         driver = self._driver = MemoryDriver(server, runtime, task_group, self._address)
