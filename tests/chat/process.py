@@ -36,9 +36,9 @@ class ChatProcess:
         assert match is not None, line
         self.url = match[0]
 
-    def stop(self) -> int:
-        """Stop it with SIGTERM and return its status."""
-        self._process.terminate()
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it gently and return its status."""
+        self._process.send_signal(number)
         return self._wait()
 
     def kill(self) -> None:

@@ -138,6 +138,7 @@ def test_serving_a_page(step: Step) -> None:
 def test_integrating(step: Step) -> None:
     page = step.open()
     assert step.lines.get(timeout=10) == "a user connected"
+    page.wait_for_function("socket.io.engine.transport.name === 'websocket'")  # in between, nobody may notice
     page.close()
     assert step.lines.get(timeout=10) == "user disconnected: transport close"
 
