@@ -327,9 +327,7 @@ def binary_frame(payload: bytes) -> bytes:
 
 
 def _header(first: int, length: int) -> bytes:
-    """Return the header of an unmasked frame (RFC 6455 section 5.2)."""
-    if length < _SHORT:
-        return bytes((first, length))
+    """Return the header of an unmasked frame that is not short (RFC 6455 section 5.2)."""
     if length < _LONG:
         return bytes((first, 126)) + length.to_bytes(2, "big")
     return bytes((first, 127)) + length.to_bytes(8, "big")
