@@ -158,6 +158,7 @@ class PollingClient:
 @asynccontextmanager
 async def running(server: Server[Any], clock: VirtualClock | None = None) -> AsyncGenerator[Peer, None]:
     """Run a server for as long as the block lasts."""
+    failure: Exception | None = None
     async with anyio.create_task_group() as task_group:
         runtime = Runtime.current(task_group)
         if clock is not None:
@@ -166,8 +167,12 @@ async def running(server: Server[Any], clock: VirtualClock | None = None) -> Asy
         server.begin(runtime, lambda *args: None)
         try:
             yield Peer(server, runtime, task_group)
+        except Exception as error:
+            failure = error  # the task group would wrap it
         finally:
             await server.close()
             await settle()
             server.end()
             task_group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
