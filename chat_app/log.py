@@ -3,7 +3,8 @@
 One thread writes. It takes the drafts that wait, stores them in one transaction (a group commit: one sync of the
 disk for all of them), reads back what is new, and hands that to the event loop in the order of the log. So what is
 broadcast comes from the log, also after a commit whose own broadcast was lost. Reading has a connection of its own
-that never writes and never checkpoints, so it goes on while the database cannot be written.
+that never writes and never checkpoints, so it goes on while the database cannot be written. (The bug of SQLite before
+3.51.3 that can damage a write-ahead log needs two connections that write or checkpoint; here it is one.)
 """
 
 from __future__ import annotations
