@@ -420,7 +420,7 @@ async def test_old_clients_ping() -> None:
     io = Server(allow_eio3=True, ping_interval=1.0, ping_timeout=1.0)
     clock = VirtualClock()
     async with running(io, clock) as peer:
-        silent = await peer.open(3)
+        await peer.open(3)  # it stays silent
         alive = await peer.open(3)
         await clock.advance(1.5)
         await alive.post("1:2")
