@@ -18,6 +18,8 @@ MESSAGE: Final = b"4"
 
 def encoded(text: bytes, attachments: list[bytes], compress: bool) -> list[Encoded]:
     """Return the Engine.IO packets of one Socket.IO packet; without a text message, of its binary ones alone."""
+    if not attachments:
+        return [Encoded(text, False, compress)]
     packets = [Encoded(attachment, True, compress) for attachment in attachments]
     if text:
         packets.insert(0, Encoded(text, False, compress))
