@@ -38,6 +38,24 @@ logger = logging.getLogger(__name__)
 ENGINE_OPTIONS = frozenset(field.name for field in fields(EngineOptions))
 
 
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no time to wait.
+
+    :raises ValueError: naming the option.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**7:
+        raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false.
+
+    :raises ValueError: naming the option.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
     """The options of connection state recovery.
@@ -51,10 +69,8 @@ class Recovery:
     """Whether a client that recovers is let in without the namespace's middlewares."""
 
     def __post_init__(self) -> None:
-        if not self.max_disconnection_duration > 0:
-            raise ValueError(
-                f"max_disconnection_duration must be positive, not {self.max_disconnection_duration!r}"
-            )
+        check_seconds("max_disconnection_duration", self.max_disconnection_duration)
+        check_flag("skip_middlewares", self.skip_middlewares)
 
 
 def make_engine_options(options: dict[str, Any], **defaults: Any) -> EngineOptions:
@@ -140,8 +156,15 @@ class Server(Service, Generic[Data]):
     ) -> None:
         super().__init__()
         engine_options = make_engine_options(options, path="/socket.io/")
-        if not connect_timeout > 0:
-            raise ValueError(f"connect_timeout must be a positive number of seconds, not {connect_timeout!r}")
+        check_seconds("connect_timeout", connect_timeout)
+        check_flag("serve_client", serve_client)
+        check_flag("cleanup_empty_child_namespaces", cleanup_empty_child_namespaces)
+        if not callable(data_factory):
+            raise ValueError(f"data_factory must be a function, not {data_factory!r}")
+        if adapter is not None and not callable(adapter):
+            raise ValueError(f"adapter must make the adapter of a namespace, not be {adapter!r}")
+        if health_path is not None and (not isinstance(health_path, str) or not health_path.startswith("/")):
+            raise ValueError(f"health_path must start with '/', not {health_path!r}")
         recovery = make_recovery(connection_state_recovery)
         self._hub = Hub(
             engine_options,

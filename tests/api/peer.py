@@ -56,7 +56,12 @@ class Request:
         self._peer.task_group.start_soon(self._wait_for, pending)
 
     async def _wait_for(self, pending: Pending) -> None:
-        self.connection.resume(pending, await pending.awaitable, None, self._peer.runtime.now())
+        try:
+            result = await pending.awaitable
+        except Exception as error:
+            self.connection.resume(pending, None, error, self._peer.runtime.now())
+        else:
+            self.connection.resume(pending, result, None, self._peer.runtime.now())
 
     def flush(self) -> None:
         """Nothing is ever behind here."""

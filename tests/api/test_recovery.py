@@ -651,7 +651,7 @@ def test_the_option_is_checked(option: Any) -> None:
 
 @pytest.mark.parametrize("duration", [0, -1, float("nan")])
 def test_the_duration_is_checked(duration: float) -> None:
-    with pytest.raises(ValueError, match="max_disconnection_duration must be positive"):
+    with pytest.raises(ValueError, match="max_disconnection_duration must be a positive"):
         Recovery(max_disconnection_duration=duration)
 
 
