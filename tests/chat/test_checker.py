@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -139,20 +140,32 @@ def test_a_report_tells_what_was_found() -> None:
     assert "gap: 2, as ['a', 'b']" in str(Report(1, {"gap": ["a", "b"]}))
 
 
-def run(directory: Path, kills: int, mistake: str = "") -> Report:
-    checker = partial(Run, directory, kills=kills, seed=1, pages=6, tutorials=2, mistake=mistake)
+def run(directory: Path, **options: Any) -> Report:
+    directory.mkdir()
+    checker = partial(Run, directory, pages=6, tutorials=2, **options)
     return anyio.run(lambda: checker().run())
 
 
-@pytest.mark.timeout(150)
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_every_planted_mistake_is_found(tmp_path: Path, mistake: str) -> None:
-    assert run(tmp_path, 3, mistake).anomalies
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("mistake", "ways"),
+    [
+        ("answers_before_commit", ["after_insert"]),
+        ("stores_every_copy", ["after_broadcast"]),
+        ("forgets_to_publish", [""]),
+    ],
+)
+def test_every_planted_mistake_is_found(tmp_path: Path, mistake: str, ways: list[str]) -> None:
+    assert mistake in MISTAKES
+    for seed in range(1, 6):  # a mistake needs its moment: which comes soon, but not always at once
+        if run(tmp_path / str(seed), kills=3, seed=seed, mistake=mistake, ways=ways).anomalies:
+            return
+    pytest.fail("it was not found")
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 def test_nothing_is_lost_doubled_or_reordered(tmp_path: Path) -> None:
-    report = run(tmp_path, 6)
+    report = run(tmp_path / "run", kills=6, seed=1)
     assert report.anomalies == {}, report
     assert report.stored > 50
     assert sum(report.deaths.values()) == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -65,6 +66,8 @@ class Step:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         assert self.lines.get(timeout=20) == "server running at http://localhost:3000"
+        while not is_open(self._port):  # the line is printed a moment before
+            assert self._process.poll() is None
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -83,18 +86,16 @@ class Step:
 
     def open(self, *, connected: bool = True) -> Page:
         page = self._browser.new_page()
-        for _ in range(100):  # the line is printed before the port is open
-            response = None
-            try:
-                response = page.goto(f"http://127.0.0.1:{self._port}/")
-            except Exception as error:
-                if "ERR_CONNECTION_REFUSED" not in str(error):
-                    raise
-            if response is not None:
-                break
+        page.goto(f"http://127.0.0.1:{self._port}/")
         if connected:
             page.wait_for_function("typeof socket !== 'undefined' && socket.connected")
         return page
+
+
+def is_open(port: int) -> bool:
+    """Tell whether somebody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture

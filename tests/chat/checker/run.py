@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,7 @@ class Run:
 
     :param directory: where the database and the history are written; keep it when something was found.
     :param mistake: one of the mistakes that the chat can be made with.
+    :param ways: the ways of dying to choose from: the named points, and the empty one for any moment.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class Run:
         pages: int = 8,
         tutorials: int = 2,
         mistake: str = "",
+        ways: Sequence[str] = ("", "", *POINTS),
     ) -> None:
         self._directory = directory
         self._kills = kills
         self._random = random.Random(seed)
         self._counts = (pages, tutorials)
         self._mistake = mistake
+        self._ways = ways
         self._database = directory / "chat.db"
         self._port = free_port()
         self._proxy = FaultProxy(self._port)
@@ -100,7 +104,7 @@ class Run:
                         await self._break_things()
                         assert clients.stdin is not None
                         await clients.stdin.send(b"finish\n")
-                        with anyio.fail_after(FINISHES):
+                        with anyio.move_on_after(FINISHES):  # who has not synchronised by then is found
                             await clients.wait()
                     finally:
                         if clients.returncode is None:
@@ -170,7 +174,7 @@ class Run:
                 await self._stored.wait()
             await self._disturb_network()
             assert self._server is not None
-            how = self._random.choice(["", "", *POINTS])
+            how = self._random.choice(self._ways)
             if how:
                 await self._kill()  # and start again with the point
                 await self._start(f"{how}:{self._random.randint(1, 20)}")
