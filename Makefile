@@ -13,7 +13,7 @@ NODE_DEVELOPMENT := node_modules/.development
 CLIENT := sio_core/serving/client_dist/package.json
 
 .PHONY: help chat test test-all lint unit conformance conformance-peers conformance-peers-smoke conformance-mutants \
-	conformance-differential idle bench bench-micro bench-guard clean
+	conformance-differential compile unit-compiled idle bench bench-micro bench-guard clean
 .DELETE_ON_ERROR:
 
 help:
@@ -58,6 +58,20 @@ conformance-mutants: $(SET_UP) ## the suite itself: every broken server must be 
 
 conformance-differential: $(SET_UP) ## the same conversations with the official server and ours, byte for byte
 	$(BIN)/python -m conformance.differential --start "$(OURS)" --against "$(OFFICIAL)" --random
+
+COMPILED := build/compiled
+COMPILED_TESTS := wire engineio socketio adapters api serving client/test_node.py load
+
+compile: $(COMPILED)/.done ## a copy of the package, compiled with mypyc
+
+$(COMPILED)/.done: $(DEVELOPMENT) $(CLIENT) .ci/compile $(shell find sio_core -name '*.py')
+	$(BIN)/python .ci/compile $(COMPILED)
+	@touch $@
+
+unit-compiled: $(SET_UP) compile ## the tests of the core on the compiled package
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -c \
+		"import sys; sys.path[0] = '.'; import sio_core, pytest; sys.exit(pytest.main(sys.argv[1:]))" \
+		-m "not slow" -q -W ignore::pytest.PytestAssertRewriteWarning --rootdir $(CURDIR) -c $(CURDIR)/pyproject.toml $(COMPILED_TESTS:%=$(CURDIR)/tests/%)
 
 idle: $(SET_UP) ## 5,000 idle connections held and freed; IDLE_CONNECTIONS=...
 	$(PYTEST) -m slow tests/load

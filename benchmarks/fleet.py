@@ -1,5 +1,6 @@
 """The servers that can be measured, and one of them running on its core."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from benchmarks.process import pinned
 from benchmarks.workloads import Workload
 
 ROOT = Path(__file__).parent.parent
+COMPILED = ROOT / "build" / "compiled"
 START_TIMEOUT = 15.0
 STOP_TIMEOUT = 5.0
 
@@ -33,6 +35,8 @@ class ServerSpec:
     variant: str = ""
     lacks: frozenset[str] = frozenset()
     """Names and families of workloads that it has no part in."""
+    compiled: bool = False
+    """Whether it runs the compiled copy of the package."""
 
     def command(self, workload: Workload, port: int) -> list[str]:
         """The command line for one run."""
@@ -40,11 +44,19 @@ class ServerSpec:
             node = shutil.which("node")
             if node is None:
                 raise ServerError("node is not installed")
-            start = [node, f"benchmarks/servers/{self.program}"]
+            start = [node, str(ROOT / "benchmarks" / "servers" / self.program)]
         else:
             start = [sys.executable, "-m", f"benchmarks.servers.{self.program}", self.variant]
         options = ["--port", str(port), "--ping-interval", f"{workload.ping_interval:g}"]
         return [*start, *options, *(["--recovery"] if workload.recovery else [])]
+
+    def place(self) -> Path:
+        """The directory it is started in: what lies there is imported first."""
+        if not self.compiled:
+            return ROOT
+        if not any((COMPILED / "sio_core").rglob("*.so")):
+            raise ServerError("sio_core is not compiled: make compile")
+        return COMPILED
 
     def takes_part(self, workload: Workload) -> bool:
         """Whether the server can do this at all."""
@@ -57,7 +69,8 @@ INCUMBENT = "python-socketio"
 SERVERS: dict[str, ServerSpec] = {
     spec.name: spec
     for spec in (
-        ServerSpec("sio_core", "sio_core, standalone on uvloop", "ours", "uvloop"),
+        ServerSpec("sio_core", "sio_core, compiled, standalone on uvloop", "ours", "uvloop", compiled=True),
+        ServerSpec("sio_core-pure", "sio_core, pure Python, standalone on uvloop", "ours", "uvloop"),
         ServerSpec("sio_core-asyncio", "sio_core, standalone on plain asyncio", "ours", "asyncio"),
         ServerSpec("sio_core-trio", "sio_core, standalone on trio", "ours", "trio"),
         ServerSpec("sio_core-uvicorn", "sio_core under uvicorn", "ours", "uvicorn"),
@@ -117,7 +130,12 @@ class RunningServer:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         with pinned(core):
             self._process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors
+                command,
+                cwd=spec.place(),
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
             )
         self.pid = self._process.pid
         try:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+import sio_core
+
 ROOT = Path(__file__).parent.parent.parent
 
 START_TIME = 20.0
@@ -21,8 +23,10 @@ class ServerProcess:
     """
 
     def __init__(self, module: str, *args: str, env: dict[str, str] | None = None) -> None:
-        self._command = [sys.executable, "-W", "error", "-m", module, *args]
-        self._env = {**os.environ, **(env or {})}
+        # The package that the tests run on, pure or compiled; -P: not what lies in the working directory.
+        package = Path(sio_core.__file__).parent.parent
+        self._command = [sys.executable, "-P", "-W", "error", "-m", module, *args]
+        self._env = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}", **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 
