@@ -9,10 +9,11 @@ comment, ``<!-- test ... -->``: Python too, run in its place. It says who is the
 from __future__ import annotations
 
 import ast
+import logging
 import re
 import sqlite3
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import CO_COROUTINE
 from pathlib import Path
@@ -88,7 +89,18 @@ def make_module(name: str, monkeypatch: pytest.MonkeyPatch, **names: Any) -> Mod
     return module
 
 
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """Keep what frameworks do to logging out of the tests that come after."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
 @pytest.mark.anyio
+@pytest.mark.usefixtures("root_logger")
 @pytest.mark.parametrize("page", [page for page in PAGES if read_snippets(page)], ids=lambda page: page.stem)
 async def test_the_snippets_of(
     page: Path, anyio_backend_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
