@@ -34,6 +34,8 @@ WAITING: Final = 20_000
 """Drafts that may wait for the writer; more are refused."""
 BUSY_TIME: Final = 5.0
 """Seconds to wait for a database that another program has locked."""
+FOLLOW_AGAIN: Final = 0.5
+"""Seconds until what was stored, but could not be read back, is read again."""
 APPLICATION_ID: Final = 0x53494F43
 """Marks the file as ours."""
 
@@ -266,25 +268,30 @@ class MessageLog:
     # The writer's thread
 
     def _run(self, publish: Publish) -> None:
-        while batch := self._take():
-            self._store(batch)
+        while (batch := self._take()) is not None:
+            if batch:
+                self._store(batch)
             known = [entry for entry in batch if entry.outcome is not None]
             anyio.from_thread.run_sync(self._deliver, publish, self._follow(), known)
 
-    def _take(self) -> list[Entry]:
-        """Wait for entries and return those that are there; none at the end."""
-        entry = self._waiting.get()
+    def _take(self) -> list[Entry] | None:
+        """Wait for entries and return those that are there; ``None`` at the end.
+
+        Returns none of them after a while if there is something in the log that could not be read back.
+        """
         batch: list[Entry] = []
-        while entry is not None:
-            batch.append(entry)
-            if len(batch) == GROUP:
-                return batch
-            try:
+        try:
+            entry = self._waiting.get(timeout=FOLLOW_AGAIN if self._unanswered else None)
+            while entry is not None:
+                batch.append(entry)
+                if len(batch) == GROUP:
+                    return batch
                 entry = self._waiting.get_nowait()
-            except queue.Empty:
-                return batch
-        if batch:
-            self._waiting.put(None)
+        except queue.Empty:
+            return batch
+        if not batch:
+            return None
+        self._waiting.put(None)
         return batch
 
     def _store(self, batch: list[Entry]) -> None:
@@ -343,7 +350,7 @@ class MessageLog:
             )
             messages = [Message(*row) for row in rows]
         except sqlite3.Error as error:
-            logger.warning("the log cannot be followed, the next commit tries again: %s", error)
+            logger.warning("the log cannot be followed, and is tried again: %s", error)
             return []
         if messages:
             self._followed = messages[-1].id
