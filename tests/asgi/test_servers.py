@@ -61,6 +61,7 @@ def page(server: ServerProcess, path: str) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
+@pytest.mark.feature(47, 190)
 @pytest.mark.parametrize(
     "name",
     [
@@ -80,6 +81,7 @@ def test_servers(name: str) -> None:
         assert page(server, "/elsewhere") == (404, f"Socket.IO is at {root}/socket.io/\n".encode())
 
 
+@pytest.mark.feature(47, 231)
 @pytest.mark.parametrize(
     ("application", "name", "path"),
     [

@@ -20,6 +20,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
         yield server
 
 
+@pytest.mark.feature(182, 183, 184, 194)
 @pytest.mark.parametrize("transports", TRANSPORTS)
 def test_every_scenario_passes(server: ServerProcess, transports: str) -> None:
     completed = subprocess.run(

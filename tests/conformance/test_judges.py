@@ -15,6 +15,7 @@ from conformance.runner import Target
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+@pytest.mark.feature(235)
 def test_the_official_server_passes_every_check() -> None:
     checks = select("", "client.chromium", stricter=False)
     run = asyncio.run(judge_server(OFFICIAL, Target(PEERS[OFFICIAL]), checks, lambda result: None))

@@ -499,6 +499,7 @@ def test_the_application_is_asked_about_handshakes_only(is_async: bool) -> None:
 # generate_id
 
 
+@pytest.mark.feature(158)
 @pytest.mark.parametrize("is_async", [False, True])
 def test_the_application_makes_ids(is_async: bool) -> None:
     world = World(generate_id=lambda request: value_of("mine") if is_async else "mine")
@@ -731,6 +732,7 @@ def test_events_of_a_connection_hook_are_delivered() -> None:
 # Hooks
 
 
+@pytest.mark.feature(168, 169)
 def test_header_hooks() -> None:
     world = World()
     calls: list[str] = []

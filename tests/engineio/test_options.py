@@ -10,6 +10,7 @@ from sio_core.engineio.options import Cookie, EngineOptions
 from sio_core.limits import Limits
 
 
+@pytest.mark.feature(28, 29, 30)
 @pytest.mark.parametrize(
     ("cookie", "header"),
     [

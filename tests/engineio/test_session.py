@@ -33,6 +33,7 @@ def pinged(world: World) -> Session:
 # Heartbeat, Engine.IO 4
 
 
+@pytest.mark.feature(188)
 def test_the_server_pings_after_the_interval() -> None:
     world = World()
     session, link = world.open_websocket()
@@ -195,6 +196,7 @@ def test_the_heartbeat_goes_on_through_an_upgrade() -> None:
 # Heartbeat, Engine.IO 3
 
 
+@pytest.mark.feature(188)
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 def test_the_client_of_engine_io_3_pings(transport: str) -> None:
     world = World(allow_eio3=True)
@@ -732,6 +734,7 @@ def test_close_cuts_a_post_that_is_being_read() -> None:
 # Upgrade
 
 
+@pytest.mark.feature(184)
 def test_the_upgrade() -> None:
     world = World()
     session = world.open()

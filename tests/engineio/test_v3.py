@@ -52,6 +52,7 @@ TEXT = [
 ]
 
 
+@pytest.mark.feature(187)
 @pytest.mark.parametrize(("packets", "body"), TEXT)
 def test_text_payload(packets: list[str | bytes], body: bytes) -> None:
     assert encode_text_payload(packets) == body
@@ -67,6 +68,7 @@ BINARY = [
 ]
 
 
+@pytest.mark.feature(187)
 @pytest.mark.parametrize(("packets", "body"), BINARY)
 def test_binary_payload(packets: list[str | bytes], body: bytes) -> None:
     assert encode_binary_payload(packets) == body
@@ -235,6 +237,7 @@ def test_lone_surrogates_become_replacement_characters(text: str, sent: str) -> 
 # JSONP
 
 
+@pytest.mark.feature(186)
 @pytest.mark.parametrize(
     ("index", "payload", "script"),
     [

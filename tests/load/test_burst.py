@@ -38,6 +38,7 @@ async def read_until(stream: anyio.abc.SocketStream, what: bytes, count: int) ->
     assert seen == count
 
 
+@pytest.mark.feature(234)
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio", "trio"])
 def test_every_event_of_a_burst_is_answered(loop: str) -> None:
     async def run(port: int) -> None:

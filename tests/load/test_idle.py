@@ -113,6 +113,7 @@ def run(loop: str, count: int) -> None:
         asyncio.run(hold(server.port, count))
 
 
+@pytest.mark.feature(234)
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio", "trio"])
 def test_hundreds(loop: str) -> None:
     run(loop, 300)

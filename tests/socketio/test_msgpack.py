@@ -66,6 +66,7 @@ def event(packed: bytes, count: int = 1) -> bytes:
     return b"\x83" + TYPE + b"\x02" + DATA + head + b"\xa1x" + packed + ROOT
 
 
+@pytest.mark.feature(220)
 def test_event() -> None:
     packet = Packet(EVENT, "/", ["x", 1, "é", None, True, b"\x01", {"a": [1.5]}], 12)
     message = (

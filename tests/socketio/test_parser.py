@@ -102,6 +102,7 @@ PLAIN = [
 ]
 
 
+@pytest.mark.feature(219)
 @pytest.mark.parametrize(("packet", "text"), PLAIN, ids=[text for _, text in PLAIN])
 def test_plain_packet(packet: Packet, text: str) -> None:
     assert PARSER.encode(packet) == [text]
@@ -125,6 +126,7 @@ BINARY = [
 ]
 
 
+@pytest.mark.feature(142, 219)
 @pytest.mark.parametrize(("packet", "messages"), BINARY, ids=[str(messages[0]) for _, messages in BINARY])
 def test_binary_packet(packet: Packet, messages: list[str | bytes]) -> None:
     assert PARSER.encode(packet) == messages
@@ -848,6 +850,7 @@ def test_after_an_error_the_decoder_starts_again() -> None:
 # The reviver, as of JSON.parse
 
 
+@pytest.mark.feature(219)
 def test_reviver() -> None:
     def reviver(key: str, value: Any) -> Any:
         return 3 if key == "a" else value
@@ -909,6 +912,7 @@ class Never(Decoder):
         return None
 
 
+@pytest.mark.feature(221)
 @pytest.mark.parametrize(
     ("messages", "result"),
     [

@@ -37,6 +37,7 @@ ASKED = "Access-Control-Request-Headers"
 NAMED = {"Allow-Origin": A, "Vary": "Origin"}, {"Allow-Origin": A, "Vary": f"Origin, {ASKED}"}
 
 
+@pytest.mark.feature(31, 32, 33, 34, 35, 36, 37)
 @pytest.mark.parametrize(
     ("cors", "origin", "actual", "preflighted"),
     [
@@ -92,6 +93,7 @@ def test_what_is_asked_for_is_allowed() -> None:
     assert headers["Allow-Headers"] == "x-c"
 
 
+@pytest.mark.feature(33, 39)
 def test_methods_and_status_of_a_preflight() -> None:
     cors = Cors(methods=["GET", "POST"], options_success_status=200)
     response = preflight(cors, request("OPTIONS"))
@@ -100,6 +102,7 @@ def test_methods_and_status_of_a_preflight() -> None:
     assert short(response.headers)["Allow-Methods"] == "GET,POST"
 
 
+@pytest.mark.feature(38)
 def test_preflights_that_go_on() -> None:
     cors = Cors(preflight_continue=True)
     assert preflight(cors, request("OPTIONS")) is None
@@ -115,6 +118,7 @@ def test_a_function_may_opt_out(answer: Any) -> None:
     assert not allows(cors, A)
 
 
+@pytest.mark.feature(32)
 def test_a_function_is_given_the_origin() -> None:
     seen: list[str | None] = []
 

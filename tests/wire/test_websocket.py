@@ -230,6 +230,7 @@ def test_from_the_bytes_of_a_request() -> None:
     assert websocket().receive_data(reader.rest) == ["hi"]
 
 
+@pytest.mark.feature(17, 19, 20, 192)
 @pytest.mark.parametrize(
     ("offer", "options", "answer"),
     [
@@ -301,6 +302,7 @@ def test_long_offers_are_read_in_linear_time(value: str) -> None:
     accept(handshake(sec_websocket_extensions=value, sec_websocket_protocol=value[:7_000]), deflate=Deflate())
 
 
+@pytest.mark.feature(17, 22)
 @pytest.mark.parametrize(
     "options",
     [
@@ -921,6 +923,7 @@ def test_both_ways_with_a_client(
     assert len(answer) < len(payload)
 
 
+@pytest.mark.feature(18)
 def test_the_threshold_counts_without_context_takeover_only() -> None:
     options = Deflate(threshold=100, server_no_context_takeover=True)
     ws = WebSocket(1_000, LIMITS, (compression(options),))
