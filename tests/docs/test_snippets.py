@@ -12,6 +12,7 @@ import ast
 import logging
 import re
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -203,3 +204,24 @@ async def test_a_snippet_that_fails_says_where(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(AssertionError) as caught:
         await run_snippet(second, page, module)
     assert (caught.traceback[-1].path, caught.traceback[-1].lineno + 1) == (page, 9)
+
+
+# Types
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_the_page_on_typing_passes(checker: str, tmp_path: Path) -> None:
+    file = tmp_path / "typing_page.py"
+    file.write_text(
+        "\n".join(s.code for s in read_snippets(ROOT / "docs" / "typing.md") if s.kind == "shown")
+    )
+    options = {"mypy": ["--strict"], "pyright": ["--pythonpath", sys.executable]}
+    done = subprocess.run(
+        [sys.executable, "-m", checker, *options[checker], str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
