@@ -188,7 +188,7 @@ class Handlers:
     def add(
         self,
         name: str | float,
-        function: Function | None,
+        function: Callable[..., Any] | None,
         *,
         once: bool = False,
         ordered: bool = False,
@@ -205,7 +205,8 @@ class Handlers:
         if not isinstance(name, str | int | float) or not callable(function):
             raise TypeError(f"on(name, function) takes the name of an event, not {name!r}, and a function")
         key = key_of(name)
-        leading = 0 if key == "new_namespace" else self._leading
+        # What a client sends is converted to the annotations; what the server itself reports comes as it is.
+        leading = UNLIMITED if key in self._lifecycle_names else self._leading
         handler = Handler(function, leading=leading, once=once, ordered=ordered, thread=thread)
         for table in self._tables(key):
             table.setdefault(key, []).append(handler)

@@ -25,6 +25,7 @@ from sio_core.engineio.states import CLOSED, WEBSOCKET
 from sio_core.ids import SessionId, make_id
 from sio_core.wire.cors import allows, cors_headers, preflight, same_origin
 from sio_core.wire.message import Request, Response, header_line
+from sio_core.wire.proxies import TrustedProxies
 
 __all__ = [
     "Answer",
@@ -209,6 +210,7 @@ class Engine(SessionOwner):
         "_hooks",
         "_middlewares",
         "_per_address",
+        "_proxies",
         "clients",
         "limit_hits",
         "unconnected",
@@ -226,6 +228,7 @@ class Engine(SessionOwner):
         self._middlewares: list[tuple[Middleware, int]] = []
         self._hooks: dict[str, list[Hook]] = {}
         self._per_address: dict[str, int] = {}
+        self._proxies = TrustedProxies(options.trusted_proxies)
         self.clients: dict[str, Session] = {}
         self.limit_hits: dict[str, int] = {}
         self.unconnected = 0
@@ -275,6 +278,8 @@ class Engine(SessionOwner):
 
     def admit(self, request: Request) -> Verdict:
         """Decide what to do with a request, from its head alone."""
+        if self._proxies:
+            self._proxies.see_through(request)
         if self._middlewares or self.options.cors is not None or not request.params.get("sid"):
             return advance(self._decide(request), None, None)
         return self._verify(request, NO_HEADERS)

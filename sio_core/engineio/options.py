@@ -11,6 +11,7 @@ from urllib.parse import quote
 from sio_core.limits import Limits
 from sio_core.wire.cors import Cors
 from sio_core.wire.message import Request
+from sio_core.wire.proxies import TrustedProxies
 from sio_core.wire.websocket import Deflate
 
 __all__ = ["AllowRequest", "Cookie", "EngineOptions"]
@@ -123,6 +124,7 @@ class EngineOptions:
     """A message sent with the handshake."""
     generate_id: Callable[[Request], str | Awaitable[str]] | None = None
     trusted_proxies: Sequence[str] = ()
+    """Addresses and networks of proxies whose ``X-Forwarded-For``, ``-Proto`` and ``-Host`` are believed."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -167,6 +169,10 @@ class EngineOptions:
             raise ValueError(f"limits must be a Limits, not {self.limits!r}")
         if isinstance(self.trusted_proxies, str):
             raise ValueError(f"trusted_proxies must be a sequence of addresses, not {self.trusted_proxies!r}")
+        try:
+            TrustedProxies(self.trusted_proxies)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"trusted_proxies must be addresses or networks: {error}") from error
 
     @property
     def prefix(self) -> str:

@@ -10,7 +10,7 @@ import ssl as tls
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -146,9 +146,14 @@ class Service(ABC):
             options["use_uvloop"] = find_spec("uvloop") is not None if use_uvloop is None else use_uvloop
 
         async def serve() -> None:
-            async with self.listen(host, port, static=static, ssl=ssl) as listening:
-                logger.info("listening on %s", listening.url)
-                await self.wait_for_signal()
+            with ExitStack() as stack:
+                signals = stack.enter_context(anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+                async with self.listen(host, port, static=static, ssl=ssl) as listening:
+                    logger.info("listening on %s", listening.url)
+                    async for number in signals:
+                        logger.info("%s: closing", signal.Signals(number).name)
+                        break
+                    stack.close()  # the next one ends the process at once again
 
         anyio.run(serve, backend=backend, backend_options=options)
 
