@@ -119,6 +119,11 @@ class BroadcastOperator(Generic[Data]):
         self._compress = compress
         self._timeout = timeout
 
+    @property
+    def namespace(self) -> Namespace[Data]:
+        """The namespace whose sockets are chosen from."""
+        return self._namespace
+
     def _copy(self) -> BroadcastOperator[Data]:
         return BroadcastOperator(
             self._namespace,
@@ -268,9 +273,10 @@ class RemoteSocket(Generic[Data]):
 
     def timeout(self, seconds: float) -> RemoteSocket[Data]:
         """Wait that long for the acknowledgement."""
-        other: RemoteSocket[Data] = RemoteSocket.__new__(RemoteSocket)
-        other.id, other.handshake, other.rooms, other.data = self.id, self.handshake, self.rooms, self.data
-        other._operator = self._operator.timeout(seconds)
+        operator = self._operator
+        details = SocketDetails(self.id, self.handshake, list(self.rooms), self.data)
+        other = RemoteSocket(operator.namespace, details)
+        other._operator = operator.timeout(seconds)
         return other
 
     async def emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> Any:

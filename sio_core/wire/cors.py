@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sio_core.wire.message import Request, Response, header_line, is_field_value
 
@@ -90,7 +90,8 @@ class Cors:
         if value is True:
             return cls()
         if isinstance(value, str | re.Pattern | list | tuple | set | frozenset) or callable(value):
-            return cls(origins=tuple(value) if isinstance(value, set | frozenset) else value)
+            origins: Any = tuple(value) if isinstance(value, set | frozenset) else value
+            return cls(origins=origins)
         raise ValueError(f"cors must be a Cors, an origin or a sequence of origins, not {value!r}")
 
 
