@@ -206,12 +206,22 @@ class Server(Service, Generic[Data]):
         return [Health(path, lambda: not self.draining)] if path is not None else []
 
     def stats(self) -> dict[str, Any]:
-        """Return counts: sessions, sockets, namespaces, and how often each bound was hit."""
+        """Return counts: what there is now, what has come and gone, and how often each bound was hit.
+
+        ``sessions``, ``sockets`` and ``namespaces`` are there now. ``messages_received`` and ``packets_sent`` are
+        Engine.IO packets since the server was made, ``bytes_received`` and ``bytes_sent`` their content, without what
+        carries it. ``limit_hits`` counts by the names of :class:`Limits` and of options.
+        """
+        engine = self.engine
         return {
-            "sessions": self.engine.clients_count,
+            "messages_received": engine.messages_received,
+            "bytes_received": engine.bytes_received,
+            "packets_sent": engine.packets_sent,
+            "bytes_sent": engine.bytes_sent,
+            "sessions": engine.clients_count,
             "sockets": sum([len(namespace.sockets) for namespace in self._hub.namespaces.values()]),
             "namespaces": len(self._hub.namespaces),
-            "limit_hits": dict(self.engine.limit_hits),
+            "limit_hits": dict(engine.limit_hits),
         }
 
     # Namespaces

@@ -159,9 +159,23 @@ class Probe:
 
 
 class SessionOwner(ABC):
-    """What a session needs of the table it belongs to."""
+    """What a session needs of the table it belongs to.
 
-    __slots__ = ("clock", "deadlines", "options", "outbox_bytes", "outbox_packets")
+    :ivar messages_received: messages and their bytes that clients have sent; ``bytes_received`` likewise.
+    :ivar packets_sent: packets and their bytes that sessions have handed to their carriers; ``bytes_sent`` likewise.
+    """
+
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "clock",
+        "deadlines",
+        "messages_received",
+        "options",
+        "outbox_bytes",
+        "outbox_packets",
+        "packets_sent",
+    )
 
     def __init__(self, options: EngineOptions, deadlines: Deadlines, clock: Callable[[], float]) -> None:
         self.options = options
@@ -169,6 +183,10 @@ class SessionOwner(ABC):
         self.outbox_packets: int = options.limits.outbox_packets
         self.deadlines = deadlines
         self.clock = clock
+        self.messages_received = 0
+        self.bytes_received = 0
+        self.packets_sent = 0
+        self.bytes_sent = 0
 
     @abstractmethod
     def process(self, session: Session) -> None:
@@ -438,6 +456,7 @@ class Session(Timed):
         packets = self._outbox
         if not packets:
             return []
+        self._count_sent(packets)
         self._outbox = []
         self.outbox_bytes = 0
         if self._waiters is not None:
@@ -447,6 +466,11 @@ class Session(Timed):
         if self.state is CLOSING:
             self._finish("forced close", None)
         return packets
+
+    def _count_sent(self, packets: list[Encoded]) -> None:
+        owner = self._owner
+        owner.packets_sent += len(packets)
+        owner.bytes_sent += self.outbox_bytes
 
     def notify_when_taken(self, function: Callable[[], object]) -> None:
         """Call a function once, when what waits has been taken or the session is over; at once if nothing waits."""
@@ -498,6 +522,7 @@ class Session(Timed):
         if not packets and self.state is CLOSING:
             self._finish("forced close", None)
             return self._payload(LAST_PACKETS)
+        self._count_sent(packets)
         self._outbox = []
         self.outbox_bytes = 0
         if self._waiters is not None:
@@ -603,8 +628,11 @@ class Session(Timed):
             return False
         if self.state is not OPEN:
             return True
+        owner = self._owner
+        owner.bytes_received += len(request.body)
         try:
             for packet in self._decode(request, binary):
+                owner.messages_received += 1
                 self._receive_packet(packet, now)
                 if self.state is not OPEN:
                     break
@@ -696,6 +724,9 @@ class Session(Timed):
         """One message has come on the WebSocket that carries the session."""
         if self.state is not OPEN:
             return
+        owner = self._owner
+        owner.messages_received += 1
+        owner.bytes_received += len(message)
         try:
             if isinstance(message, str):
                 if message[:1] == MESSAGE and self.listeners is None and not self._ping_outstanding:
