@@ -13,7 +13,7 @@ NODE_DEVELOPMENT := node_modules/.development
 CLIENT := sio_core/serving/client_dist/package.json
 
 .PHONY: help chat test test-all lint unit conformance conformance-peers conformance-peers-smoke conformance-mutants \
-	conformance-differential compile unit-compiled idle bench bench-micro bench-guard clean
+	conformance-differential compile unit-compiled idle chat-check bench bench-chat bench-micro bench-guard clean
 .DELETE_ON_ERROR:
 
 help:
@@ -76,8 +76,14 @@ unit-compiled: $(SET_UP) compile ## the tests of the core on the compiled packag
 idle: $(SET_UP) ## 5,000 idle connections held and freed; IDLE_CONNECTIONS=...
 	$(PYTEST) -m slow tests/load
 
+chat-check: $(SET_UP) ## the chat killed a hundred times: every message once, in one order
+	$(BIN)/python -m tests.chat.checker --kills 100
+
 bench: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) ## all servers, one load; results in benchmarks/results
 	$(BIN)/python -m benchmarks
+
+bench-chat: $(DEVELOPMENT) $(CLIENT) ## messages the chat stores and acknowledges
+	$(BIN)/python -m benchmarks.chat
 
 bench-micro: $(DEVELOPMENT) ## the time of each piece of the core
 	$(BIN)/python -m pytest benchmarks/micro
