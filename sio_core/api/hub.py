@@ -56,6 +56,49 @@ class ConnectTimeout(Timed):
         self._session.close()
 
 
+class AttachmentTimeout(Timed):
+    """Closes a session whose client has begun a packet with attachments, and does not send them."""
+
+    __slots__ = ("_client", "_hub")
+
+    def __init__(self, hub: Hub, client: ConnectedClient) -> None:
+        super().__init__()
+        self._hub = hub
+        self._client = client
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        if self._client.waiting:  # for those of the last packet that had any: each begins anew
+            self._hub.attachments_late(self._client)
+
+
+class Allowance(Timed):
+    """How many events a client may send now. A second's worth may come at once; then its reading pauses."""
+
+    __slots__ = ("_client", "_left", "_rate", "_read_at")
+
+    def __init__(self, client: ConnectedClient, rate: float, now: float) -> None:
+        super().__init__()
+        self._client = client
+        self._rate = rate
+        self._left = max(rate, 1.0)
+        self._read_at = now
+
+    def spend(self, now: float) -> bool:
+        """One event has come; ``False`` if it was one too many, and no more are read for a while."""
+        self._left = min(self._left + (now - self._read_at) * self._rate, max(self._rate, 1.0)) - 1.0
+        self._read_at = now
+        if self._left >= 0:
+            return True
+        self.deadline = now - self._left / self._rate
+        self._client.pause(self, True)
+        return False
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        self._client.pause(self, False)
+
+
 class ConnectedClient(Client[Socket[Any]]):
     """One client: what its namespaces share.
 
@@ -63,7 +106,7 @@ class ConnectedClient(Client[Socket[Any]]):
     :ivar issued: when it connected, in milliseconds since 1970.
     """
 
-    __slots__ = ("conn", "connect_timeout", "issued")
+    __slots__ = ("_holders", "allowance", "attachment_timeout", "conn", "connect_timeout", "issued")
 
     def __init__(
         self, session: Session, parser: Parser, limits: Limits, connect_timeout: ConnectTimeout
@@ -72,11 +115,27 @@ class ConnectedClient(Client[Socket[Any]]):
         self.conn = session
         self.connect_timeout = connect_timeout
         self.issued = int(time.time() * 1000)
+        self.attachment_timeout: AttachmentTimeout | None = None
+        self.allowance: Allowance | None = None
+        self._holders: set[object] | None = None
 
     @property
     def request(self) -> Any:
         """The first HTTP request of the session."""
         return self.conn.request
+
+    def pause(self, holder: object, paused: bool) -> None:
+        """Somebody has enough of what this client sends, or can go on. It is read again when all can."""
+        holders = self._holders
+        if paused:
+            if holders is None:
+                holders = self._holders = set()
+            holders.add(holder)
+            self.conn.pause(True)
+        elif holders is not None and holder in holders:
+            holders.discard(holder)
+            if not holders:
+                self.conn.pause(False)
 
 
 class Hub(Application):
@@ -94,6 +153,7 @@ class Hub(Application):
         "_deferred",
         "_error_handlers",
         "_parents",
+        "_rate",
         "_runtime",
         "_skip_middlewares",
         "cleanup_empty_child_namespaces",
@@ -122,6 +182,7 @@ class Hub(Application):
     ) -> None:
         self.limits = engine_options.limits
         self.max_handlers = self.limits.handlers_per_socket
+        self._rate = self.limits.events_per_second
         self.deadlines = Deadlines()
         self.engine = Engine(engine_options, self, self.deadlines, self._now)
         self.cleanup_empty_child_namespaces = cleanup_empty_child_namespaces
@@ -238,9 +299,13 @@ class Hub(Application):
             self._violation(client)
             return
         if packet is None:
+            if isinstance(message, str):
+                self._await_attachments(client)
             return
         kind = packet.type
         if kind == EVENT:
+            if self._rate is not None:
+                self._spend(client, self._rate)
             client.members[packet.namespace].receive_event(packet.data, packet.id)
         elif kind == ACK:
             client.members[packet.namespace].receive_ack(packet.data, packet.id)
@@ -249,8 +314,35 @@ class Hub(Application):
         else:
             self._connect(client, packet)
 
+    def _await_attachments(self, client: ConnectedClient) -> None:
+        timeout = client.attachment_timeout
+        if timeout is None:
+            timeout = client.attachment_timeout = AttachmentTimeout(self, client)
+        timeout.deadline = self._now() + self.limits.attachment_time
+        self.deadlines.schedule(timeout)
+
+    def attachments_late(self, client: ConnectedClient) -> None:
+        """The attachments of a packet have not come in time."""
+        self.engine.count_limit("attachment_time")
+        client.reset()
+        for socket in list(client.members.values()):
+            socket.notify_error(InvalidPacket("the attachments of a packet have not come in time"))
+        client.conn.close()
+
+    def _spend(self, client: ConnectedClient, rate: float) -> None:
+        now = self._now()
+        allowance = client.allowance
+        if allowance is None:
+            allowance = client.allowance = Allowance(client, rate, now)
+        if not allowance.spend(now):
+            self.engine.count_limit("events_per_second")
+            self.deadlines.schedule(allowance)
+
     def _closed(self, session: Session, event: Closed) -> None:
         client: ConnectedClient = session.context
+        for timed in (client.attachment_timeout, client.allowance):
+            if timed is not None:
+                self.deadlines.cancel(timed)
         self.deadlines.cancel(client.connect_timeout)
         client.reset()
         for socket in list(client.members.values()):

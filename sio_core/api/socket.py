@@ -699,7 +699,7 @@ class Socket(Generic[Data]):
         self._backlog.append((function, args))
         if len(self._backlog) == self._hub.limits.queued_events:
             self._hub.count_limit("queued_events")
-            self.conn.pause(True)
+            self.client.pause(self, True)
 
     def dispatch(self, data: list[Any], ack_id: int | None) -> None:
         """Hand an event to its listeners."""
@@ -831,7 +831,7 @@ class Socket(Generic[Data]):
         while self._backlog is not None and not self._held and self._running < bound:
             if not self._backlog:
                 self._backlog = None
-                self.conn.pause(False)
+                self.client.pause(self, False)
                 return
             waiting = self._backlog
             function, args = waiting.popleft()

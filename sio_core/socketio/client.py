@@ -72,6 +72,11 @@ class Client(Generic[Member]):
             return CONNECTED
         return CONNECTING if namespace in self.connecting else ABSENT
 
+    @property
+    def waiting(self) -> bool:
+        """Whether attachments of a packet are outstanding."""
+        return self._decoder.waiting
+
     def reset(self) -> None:
         """Drop what is half received."""
         self._decoder.reset()

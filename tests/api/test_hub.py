@@ -435,3 +435,80 @@ async def test_the_bound_of_namespaces_counts_connecting_ones() -> None:
         client = await peer.open()
         await client.connect()
         assert await client.connect("40/other,") == '44/other,{"message":"Invalid namespace"}'
+
+
+async def test_the_time_that_attachments_take_is_bounded() -> None:
+    io = Server(limits=Limits(attachment_time=10.0))
+    log: list[Any] = []
+    io.on("event", lambda socket, *args: log.append(args))
+    io.on("error", lambda socket, error: log.append(str(error)))
+    io.on("disconnect", lambda socket, reason: log.append(reason))
+    clock = VirtualClock()
+    header = '452-["event",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
+    async with TestClient(io, clock=clock) as client:
+        for _ in range(3):
+            client._transport.send_message(header)
+            await clock.advance(9)
+            client._transport.send_message(b"\x01")
+            client._transport.send_message(b"\x02")
+        assert log == [(b"\x01", b"\x02")] * 3
+        log.clear()
+        await clock.advance(60)
+        assert client.connected
+        client._transport.send_message(header)
+        client._transport.send_message(b"\x01")
+        await clock.advance(10.1)
+        assert log == ["the attachments of a packet have not come in time", "forced close"]
+        assert io.stats()["limit_hits"] == {"attachment_time": 1}
+
+
+async def test_the_rate_of_events_may_be_bounded() -> None:
+    io = Server(limits=Limits(events_per_second=4.0))
+    log: list[int] = []
+    io.on("event", lambda socket, number: log.append(number))
+    clock = VirtualClock()
+    async with TestClient(io, clock=clock) as client:
+        conn = client.socket.conn
+        for number in range(4):
+            await client.emit("event", number)
+        assert not conn.paused
+        await client.emit("event", 4)
+        assert log == [0, 1, 2, 3, 4]
+        assert conn.paused
+        await clock.advance(0.2)
+        assert conn.paused
+        await clock.advance(0.1)
+        assert not conn.paused
+        await clock.advance(10)
+        for number in range(5):
+            await client.emit("event", number)
+        assert conn.paused
+        assert io.stats()["limit_hits"] == {"events_per_second": 2}
+        client.lose_connection()
+        await clock.advance(10)
+
+
+async def test_reading_goes_on_when_everybody_can() -> None:
+    io = Server(limits=Limits(handlers_per_socket=1, queued_events=1))
+    gates = {"/a": anyio.Event(), "/b": anyio.Event()}
+
+    def register(name: str) -> None:
+        @io.of(name).on("work")
+        async def work(socket: Socket) -> None:
+            await gates[name].wait()
+
+    register("/a")
+    register("/b")
+    async with TestClient(io, "/a") as a:
+        b = await a.join("/b")
+        for client in (a, b):
+            await client.emit("work")
+            await client.emit("work")
+        conn = a.socket.conn
+        assert conn.paused
+        gates["/a"].set()
+        await settle()
+        assert conn.paused
+        gates["/b"].set()
+        await settle()
+        assert not conn.paused

@@ -1,0 +1,88 @@
+"""Every bound: that it is checked, documented, and read in one place."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sio_core
+from sio_core import Limits
+from sio_core.socketio.rooms import Rooms
+
+ROOT = Path(sio_core.__file__).parent
+NAMES = [field.name for field in dataclasses.fields(Limits)]
+OFF_BY_DEFAULT = {
+    "connections",
+    "sessions",
+    "sessions_per_address",
+    "unconnected_sessions",
+    "integer_bits",
+    "namespaces_per_connection",
+    "rooms_per_socket",
+    "events_per_second",
+}
+
+
+def attributes_read(path: Path) -> set[str]:
+    """The names of the attributes that a module reads."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+
+
+def test_they_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Limits().outbox_bytes = 5  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Limits(no_such_bound=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Limits(5)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bound_is_a_positive_number(name: str) -> None:
+    for value in (0, -1, True, "5", float("nan"), [1]):
+        with pytest.raises(ValueError, match=f"limits.{name} must be a positive number, not"):
+            Limits(**{name: value})  # type: ignore[arg-type]
+    assert getattr(Limits(**{name: 7}), name) == 7
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bound_is_off_only_where_that_is_meant(name: str) -> None:
+    default: Any = getattr(Limits(), name)
+    assert (default is None) == (name in OFF_BY_DEFAULT)
+    if name in OFF_BY_DEFAULT:
+        assert getattr(Limits(**{name: None}), name) is None
+    else:
+        with pytest.raises(ValueError, match=f"limits.{name} must be"):
+            Limits(**{name: None})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bound_says_what_it_bounds(name: str) -> None:
+    source = inspect.getsource(Limits)
+    match = re.search(rf'^    {name}: .*\n    """(.+?)"""', source, re.MULTILINE | re.DOTALL)
+    assert match is not None, f"{name} has no docstring"
+    assert match[1].endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bound_is_enforced(name: str) -> None:
+    readers = [
+        path for path in ROOT.rglob("*.py") if path.name != "limits.py" and name in attributes_read(path)
+    ]
+    assert readers, f"nothing reads {name}"
+
+
+def test_rooms_know_no_bound_themselves() -> None:
+    rooms = Rooms()
+    rooms.join("member", map(str, range(1_000)))
+    assert len(rooms.rooms) == 1_000
