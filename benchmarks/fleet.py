@@ -52,15 +52,25 @@ class ServerSpec:
 
     def place(self) -> Path:
         """The directory it is started in: what lies there is imported first."""
-        if not self.compiled:
-            return ROOT
-        if not any((COMPILED / "sio_core").rglob("*.so")):
-            raise ServerError("sio_core is not compiled: make compile")
-        return COMPILED
+        return place(compiled=self.compiled)
+
+    def start(self, workload: Workload, core: int) -> "RunningServer":
+        """Start it for one run."""
+        port = free_port()
+        return RunningServer(self.command(workload, port), self.place(), port, core)
 
     def takes_part(self, workload: Workload) -> bool:
         """Whether the server can do this at all."""
         return workload.name not in self.lacks and workload.family not in self.lacks
+
+
+def place(*, compiled: bool) -> Path:
+    """The directory from which sio_core is imported, as its source is or compiled."""
+    if not compiled:
+        return ROOT
+    if not any((COMPILED / "sio_core").rglob("*.so")):
+        raise ServerError("sio_core is not compiled: make compile")
+    return COMPILED
 
 
 REFERENCE = "node"
@@ -124,14 +134,13 @@ def free_port() -> int:
 class RunningServer:
     """A server process on its core, from accepting connections to having ended."""
 
-    def __init__(self, spec: ServerSpec, workload: Workload, core: int) -> None:
-        self.port = free_port()
-        command = spec.command(workload, self.port)
+    def __init__(self, command: list[str], place: Path, port: int, core: int) -> None:
+        self.port = port
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         with pinned(core):
             self._process = subprocess.Popen(
                 command,
-                cwd=spec.place(),
+                cwd=place,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -7,7 +7,6 @@ or lost by it, and a request can be prepared before the run.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 TEXT = 0x81
@@ -21,7 +20,9 @@ UPGRADED = (
 
 def masked(payload: bytes) -> bytes:
     """Apply the mask, which is also how it is undone."""
-    return bytes(byte ^ key for byte, key in zip(payload, cycle(MASK), strict=False))
+    size = len(payload)
+    mask = (MASK * (size // len(MASK) + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
 
 
 def header(first_byte: int, length: int, mask_bit: int = 0) -> bytes:

@@ -50,7 +50,7 @@ class _Moment:
 
 def measure(spec: ServerSpec, workload: Workload, settings: Settings) -> Sample:
     """Start the server, load it, and take the figures."""
-    with RunningServer(spec, workload, settings.server_core) as server:
+    with spec.start(workload, settings.server_core) as server:
         time.sleep(SETTLING)
         before = memory(server.pid)
         with Generator(workload, server.port, settings.generator_core) as generator:

@@ -54,7 +54,8 @@ def _preamble(results: Results) -> Iterator[str]:
     yield ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table and an empty line."""
     yield f"| {' | '.join(head)} |"
     yield f"|{' --- |' * len(head)}"
     yield from (f"| {' | '.join(row)} |" for row in rows)
@@ -82,25 +83,25 @@ def _workload(
     rows += [["generator, % of its core"]]
     head = [row[0] for row in rows]
     reference = servers.get(REFERENCE)
-    table = []
+    body = []
     for name, samples in servers.items():
-        cells = [SERVERS[name].title, _scaled(samples, lambda sample: sample.cpu_per_message, 1e6)]
-        cells.append(_plain(samples, lambda sample: sample.system_per_message, 1e6))
+        cells = [SERVERS[name].title, scaled(samples, lambda sample: sample.cpu_per_message, 1e6)]
+        cells.append(plain(samples, lambda sample: sample.system_per_message, 1e6))
         cells.append(_better(reference, samples, lambda sample: 1 / sample.cpu_per_message))
         if is_idle:
-            cells.append(_scaled(samples, lambda sample: sample.server_share, 100))
+            cells.append(scaled(samples, lambda sample: sample.server_share, 100))
         else:
-            cells.append(_scaled(samples, lambda sample: sample.rate, 1))
+            cells.append(scaled(samples, lambda sample: sample.rate, 1))
             cells.append(_better(reference, samples, lambda sample: sample.rate))
         if workload.with_memory:
-            cells.append(_scaled(samples, lambda sample: sample.rss_per_connection, 1e-3))
-            cells.append(_scaled(samples, lambda sample: sample.pss_per_connection, 1e-3))
+            cells.append(scaled(samples, lambda sample: sample.rss_per_connection, 1e-3))
+            cells.append(scaled(samples, lambda sample: sample.pss_per_connection, 1e-3))
             cells.append(_better(reference, samples, lambda sample: sample.rss_per_connection))
         if workload.has_latency:
-            cells.append(_latencies(samples))
-        cells.append(_scaled(samples, lambda sample: sample.generator_share, 100))
-        table.append(cells)
-    yield from _table(head, table)
+            cells.append(latencies(samples))
+        cells.append(scaled(samples, lambda sample: sample.generator_share, 100))
+        body.append(cells)
+    yield from table(head, body)
     for name, reason in failures.items():
         yield f"No figures for {SERVERS[name].title}: {reason}."
         yield ""
@@ -117,14 +118,16 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _scaled(samples: Sequence[Sample], getter: summary.Getter, factor: float) -> str:
+def scaled(samples: Sequence[Sample], getter: summary.Getter, factor: float) -> str:
+    """The median times a factor, and half the range over the rounds."""
     found = summary.of(samples, getter)
     if found is None:
         return NOTHING
     return f"{number(found.median * factor)} ± {found.spread / 2:.0%}"
 
 
-def _plain(samples: Sequence[Sample], getter: summary.Getter, factor: float) -> str:
+def plain(samples: Sequence[Sample], getter: summary.Getter, factor: float) -> str:
+    """The median times a factor."""
     found = summary.of(samples, getter)
     return number(found.median * factor) if found else NOTHING
 
@@ -147,7 +150,8 @@ def compared(
     return summary.ratio(over, under) if over and under else None
 
 
-def _latencies(samples: Sequence[Sample]) -> str:
+def latencies(samples: Sequence[Sample]) -> str:
+    """The latencies in milliseconds."""
     figures = [summary.of(samples, summary.latency(name)) for name in ("p50", "p99", "p999")]
     return " / ".join(number(found.median * 1e3) if found else NOTHING for found in figures)
 
@@ -171,7 +175,7 @@ def _growth(family: str, results: Results) -> Iterator[str]:
             cells = [number(cost.median * 1e6) if cost else NOTHING for cost in costs]
             growth = f"{known[-1] / known[0]:.2f}" if len(known) == len(costs) else NOTHING
             rows.append([SERVERS[server].title, *cells, growth])
-    yield from _table(["server", *(f"{member.size:,}" for member in members), "growth"], rows)
+    yield from table(["server", *(f"{member.size:,}" for member in members), "growth"], rows)
 
 
 def all_warnings(results: Results) -> list[str]:

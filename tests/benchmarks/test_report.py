@@ -35,7 +35,9 @@ def results():
 def test_table_compares_with_the_reference(results):
     text = report.markdown(results)
     (row,) = [
-        line for line in text.splitlines() if line.startswith("| sio_core, standalone on uvloop | 10.5")
+        line
+        for line in text.splitlines()
+        if line.startswith("| sio_core, compiled, standalone on uvloop | 10.5")
     ]
     assert "**2.00** (2.00–2.00)" in row
     assert "100,000 ± 0%" in row
