@@ -53,6 +53,11 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _versions(compiled: bool) -> dict[str, str]:
+    """The versions; a compiled copy may be older than the commit beside it."""
+    return {**versions(), **({"sio_core": "the compiled copy"} if compiled else {})}
+
+
 def _limits(results: ChatResults, groups: list[int], folder: Path, settings: Settings) -> None:
     duration = min(LIMIT_DURATION, settings.duration)
     with pinned(settings.server_core):
@@ -106,7 +111,7 @@ def main() -> None:
             "compiled": arguments.compiled,
         },
         {**machine(), "file_system": file_system},
-        {"SQLite": sqlite3.sqlite_version, **versions()},
+        {"SQLite": sqlite3.sqlite_version, **_versions(arguments.compiled)},
     )
     for about in (results.machine, results.versions):
         print(", ".join(f"{key} {value}" for key, value in about.items()), flush=True)
