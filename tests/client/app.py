@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from sio_core import ConnectError, Server, Socket
 
@@ -75,7 +76,7 @@ def make_server() -> Server[dict[str, Any]]:
 
     @admin.use
     async def check(socket: Socket[Any]) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         if socket.handshake.auth.get("token") != "secret":
             raise ConnectError("not authorised", {"code": 401})
 
