@@ -81,6 +81,7 @@ class Connection(Carrier):
         "_close_code",
         "_close_requested",
         "_driver",
+        "_due",
         "_exchanges",
         "_now",
         "_output",
@@ -90,8 +91,10 @@ class Connection(Carrier):
         "_plain",
         "_probing",
         "_reader",
+        "_reading",
         "_session",
         "_site",
+        "_stall_at",
         "_timer",
         "_unsent",
         "_websocket",
@@ -111,6 +114,7 @@ class Connection(Carrier):
         self._reader: HttpReader | None = HttpReader(site.limits, secure=secure, address=address, port=port)
         self._exchanges: deque[Exchange] | None = deque()
         self._pending: Exchange | None = None
+        self._reading: Exchange | None = None  # whose body comes next; it may have its answer already
         self._output: list[bytes] = []
         self._output_due = False
         self._now = now
@@ -122,6 +126,8 @@ class Connection(Carrier):
         self._probing = False
         self._close_requested = False
         self._close_code: int | None = None
+        self._due: float = NEVER  # when what is waited for must have come
+        self._stall_at: float = NEVER  # when the peer must have taken something
         self._unsent = 0
         self.blocked = False
         self.closing = False
@@ -142,11 +148,9 @@ class Connection(Carrier):
                 self._reader.receive_data(data)
                 self._handle_requests(now)
             return
-        session = self._session
-        if session is None:
-            return
         messages = websocket.receive_data(data)
-        if messages:
+        session = self._session
+        if messages and session is not None:
             if self._probing:
                 self._receive_probe(messages, session, now)
             else:
@@ -177,6 +181,7 @@ class Connection(Carrier):
                 exchange.lost()
             exchanges.clear()
         self._reader = None
+        self._reading = None
 
     def pause_writing(self, now: float) -> None:
         """The peer takes nothing at the moment."""
@@ -186,7 +191,8 @@ class Connection(Carrier):
         if self._session is not None and not self._probing:
             self._session.blocked = True
         self._unsent = self._driver.unsent() if self._driver is not None else 0
-        self._set_deadline(now + self._site.limits.write_stall_time)
+        self._stall_at = now + self._site.limits.write_stall_time
+        self._schedule()
 
     def resume_writing(self, now: float) -> None:
         """The peer takes bytes again."""
@@ -195,7 +201,7 @@ class Connection(Carrier):
             self._websocket.blocked = False
         if self._session is not None:
             self._session.blocked = False
-        self._timer.deadline = NEVER
+        self._stall_at = NEVER
         self._await_request(now)
         self.wake()
 
@@ -205,7 +211,7 @@ class Connection(Carrier):
         if self._websocket is not None:
             return self._frames()
         exchanges = self._exchanges
-        if exchanges:
+        if exchanges and not self.blocked:
             self._answer(exchanges)
         output = self._output
         if not output:
@@ -233,18 +239,32 @@ class Connection(Carrier):
 
     def handle_deadline(self, now: float) -> None:
         """Something took too long: end it."""
-        if self.blocked:
-            unsent = self._driver.unsent() if self._driver is not None else 0
-            if unsent < self._unsent:
-                self._unsent = unsent
-                self._set_deadline(now + self._site.limits.write_stall_time)
-                return
+        if self.blocked and self._stalls(now):
             self._count_limit("write_stall_time")
             self.abort()
             return
-        reader = self._reader
-        if self._websocket is not None:
-            websocket = self._websocket
+        if self._due <= now:
+            self._due = NEVER
+            self._time_out(now)
+        self._schedule()
+
+    def _stalls(self, now: float) -> bool:
+        """Whether the peer has taken nothing since the last look; a close frame is waited for as long as it does."""
+        limits = self._site.limits
+        if now < (min(self._stall_at, self._due) if self._close_requested else self._stall_at):
+            return False
+        unsent = self._driver.unsent() if self._driver is not None else 0
+        stalls = unsent >= self._unsent
+        self._unsent = unsent
+        self._stall_at = now + limits.write_stall_time
+        if self._close_requested:
+            self._due = now + limits.close_time
+        return stalls
+
+    def _time_out(self, now: float) -> None:
+        """What was waited for has not come."""
+        reader, websocket = self._reader, self._websocket
+        if websocket is not None:
             if websocket.fragment_open and not self._close_requested:
                 self._count_limit("fragment_time")
                 websocket.close(1008)
@@ -253,20 +273,25 @@ class Connection(Carrier):
                 self.wake()
             else:
                 self.abort()
-        elif reader is not None and (reader.started or reader.in_body):
+            return
+        if reader is not None and (reader.started or reader.in_body):
             self._count_limit("body_time" if reader.in_body else "header_time")
+            reading = self._reading
             if self._exchanges:
                 self._exchanges[-1].lost()
                 self._exchanges.clear()
-            self._output.append(encode_response(Response(408, [], b""), None, close=True))
-            self._close()
-            self.wake()
-        else:
-            self._close()
-            self.wake()
+            if reading is None or not reading.answered:
+                self._output.append(encode_response(Response(408, [], b""), None, close=True))
+        self._close()
+        self.wake()
 
     def close(self) -> None:
         """Finish what is being answered, then close: the listener is going away."""
+        pending = self._pending
+        if pending is not None:  # nobody waits for the application any more
+            self._pending = None
+            self._reader = None
+            pending.answer(Response(503, [("Retry-After", "10")], b""))
         if self._websocket is None and not self._exchanges:
             self._close()
             self.wake()
@@ -311,12 +336,12 @@ class Connection(Carrier):
                 self._set_deadline(now + (limits.body_time if phase == BODY else limits.header_time))
 
     def _begin(self, request: Request, reader: HttpReader, now: float) -> None:
-        self._timer.deadline = NEVER
+        self._due = NEVER
         self._phase = WAITING
         site = self._site
         first = site.respond_first(request)
         engine = site.engine_for(request) if first is None else None
-        exchange = Exchange(self, request, engine, not reader.keep_alive)
+        exchange = self._reading = Exchange(self, request, engine, not reader.keep_alive)
         assert self._exchanges is not None
         self._exchanges.append(exchange)
         if first is not None:
@@ -375,22 +400,28 @@ class Connection(Carrier):
         self.wake()
 
     def _receive_body(self, chunk: bytes) -> None:
-        assert self._exchanges is not None
-        exchange = self._exchanges[-1]
-        exchange.receive_body(chunk)
-        self._stop_reading(exchange)
+        exchange = self._reading
+        if exchange is not None:
+            exchange.receive_body(chunk)
+            self._stop_reading(exchange)
 
     def _stop_reading(self, exchange: Exchange) -> None:
         if not exchange.read_on:
             self._reader = None
+            if self._exchanges is not None and exchange not in self._exchanges:  # its answer has left
+                self._close()
+                self.wake()
 
     def _end(self, now: float) -> None:
         """A request is complete."""
-        assert self._exchanges is not None
         self._phase = WAITING
+        exchange, self._reading = self._reading, None
         if self._exchanges:
-            self._timer.deadline = NEVER
-            self._exchanges[-1].end(now)
+            self._due = NEVER
+        else:
+            self._await_request(now)
+        if exchange is not None:
+            exchange.end(now)
 
     def _bad_request(self, event: BadRequest) -> None:
         assert self._exchanges is not None
@@ -450,7 +481,8 @@ class Connection(Carrier):
         self._websocket = WebSocket(options.max_http_buffer_size, options.limits, outcome.extensions)
         self._websocket.blocked = self.blocked
         self._exchanges = None
-        self._timer.deadline = NEVER
+        self._reading = None
+        self._due = NEVER
         return True
 
     def _read_on(self, now: float) -> None:
@@ -566,10 +598,10 @@ class Connection(Carrier):
             self._lost_with(closed.error or None)
             self._close()
         elif websocket.fragment_open:
-            if self._timer.deadline == NEVER:
+            if self._due == NEVER:
                 self._set_deadline(now + self._site.limits.fragment_time)
-        elif not self._close_requested and not self.blocked:
-            self._timer.deadline = NEVER
+        elif not self._close_requested:
+            self._due = NEVER
         self.wake()
 
     def _lost_with(self, error: str | None) -> None:
@@ -582,11 +614,17 @@ class Connection(Carrier):
     # Both
 
     def _await_request(self, now: float) -> None:
-        if self._reader is not None and not self._exchanges and not self.closing and self._websocket is None:
+        """Bound the time until the next request, if nothing else is going on."""
+        idle = self._phase == WAITING and not self._exchanges and not self.blocked
+        if idle and self._reader is not None and not self.closing and self._websocket is None:
             self._set_deadline(now + self._site.limits.keep_alive_time)
 
     def _set_deadline(self, at: float) -> None:
-        self._timer.deadline = at
+        self._due = at
+        self._schedule()
+
+    def _schedule(self) -> None:
+        self._timer.deadline = min(self._due, self._stall_at)
         self._site.deadlines.schedule(self._timer)
 
     def _pause(self, paused: bool) -> None:
@@ -598,7 +636,7 @@ class Connection(Carrier):
     def _close(self) -> None:
         self.closing = True
         self.changed = True
-        self._timer.deadline = NEVER
+        self._due = NEVER
 
     def _count_limit(self, name: str) -> None:
         for _, engine in self._site.engines[:1]:

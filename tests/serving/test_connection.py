@@ -1,0 +1,326 @@
+"""One TCP connection as bytes in and bytes out, without a network; the time is a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sio_core.engineio.engine import Pending
+from sio_core.limits import Limits
+from sio_core.serving.connection import Connection
+from sio_core.serving.site import Resource, Site
+from sio_core.wire.message import Request, Response
+from tests.engineio.world import World
+
+POLLING = "/engine.io/?EIO=4&transport=polling"
+WEBSOCKET = "/engine.io/?EIO=4&transport=websocket"
+HIGH_WATER = 65_536
+
+
+class Page(Resource):
+    """A page of many bytes."""
+
+    def respond(self, request: Request) -> Response | None:
+        return Response(200, [], b"x" * 100_000) if request.path == "/page" else None
+
+
+class Peer:
+    """The other end of a connection, and the shell between: what is not taken piles up as in a transport."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.buffer = b""
+        self.reads = True
+        self.received = b""
+        self.pending: list[Pending] = []
+        self.due = False
+        site = Site([world.engine], world.options.limits, world.deadlines, [], [Page()])
+        self.connection = Connection(site, self, world.now, address="192.0.2.1", port=5, secure=False)
+
+    # What the connection calls
+
+    def output_ready(self) -> None:
+        self.due = True
+
+    def flush(self) -> None:
+        self.write(self.connection.data_to_send())
+
+    def wait_for(self, pending: Pending) -> None:
+        self.pending.append(pending)
+
+    def unsent(self) -> int:
+        return len(self.buffer)
+
+    # What the tests call
+
+    def write(self, data: bytes) -> None:
+        self.buffer += data
+        if self.reads:
+            self.take()
+        elif len(self.buffer) > HIGH_WATER and not self.connection.blocked:
+            self.connection.pause_writing(self.world.now)
+
+    def take(self, count: int | None = None) -> None:
+        """Take bytes from the transport."""
+        count = len(self.buffer) if count is None else count
+        self.received += self.buffer[:count]
+        self.buffer = self.buffer[count:]
+        if self.connection.blocked and len(self.buffer) <= HIGH_WATER // 4:
+            self.connection.resume_writing(self.world.now)
+            self.settle()
+
+    def settle(self) -> None:
+        while self.due:
+            self.due = False
+            self.flush()
+
+    def send(self, data: bytes | str) -> None:
+        self.connection.receive_data(data.encode() if isinstance(data, str) else data, self.world.now)
+        self.flush()
+        self.settle()
+
+    def request(self, target: str, method: str = "GET", **headers: str) -> None:
+        lines = [f"{method} {target} HTTP/1.1", "Host: here"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.send("\r\n".join([*lines, "", ""]))
+
+    def upgrade(self, target: str = WEBSOCKET) -> None:
+        self.request(
+            target,
+            Connection="Upgrade",
+            Upgrade="websocket",
+            Sec_WebSocket_Version="13",
+            Sec_WebSocket_Key="AAAAAAAAAAAAAAAAAAAAAA==",
+        )
+
+    def advance(self, seconds: float) -> None:
+        self.world.advance(seconds)
+        self.settle()
+
+    def seen(self) -> bytes:
+        """What has come since the last look."""
+        received, self.received = self.received, b""
+        return received
+
+    @property
+    def statuses(self) -> list[int]:
+        """Of the responses that have come since the last look."""
+        return [int(line[:3]) for line in self.seen().decode("latin-1").split("HTTP/1.1 ")[1:]]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the shell has been told to close the connection, and has nothing to wait for."""
+        connection = self.connection
+        return connection.aborting or (connection.closing and not self.buffer)
+
+
+def peer(limits: Limits | None = None, **options: Any) -> Peer:
+    return Peer(World(limits=limits or Limits(), **options))
+
+
+def frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
+    return bytes([(0x80 if fin else 0) | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+CLOSE = frame(8)
+
+
+# Bodies of requests that have their answer
+
+
+@pytest.mark.parametrize(("target", "status"), [(POLLING + "&sid=unknown", 400), ("/elsewhere", 404)])
+def test_a_body_comes_after_the_answer(target: str, status: int) -> None:
+    client = peer()
+    client.request(target, "POST", Content_Length="6")
+    assert client.statuses == [status]
+    client.send("4he")
+    client.send("llo")
+    assert client.statuses == []
+    client.request(POLLING)
+    assert client.statuses == [200]
+
+
+def test_the_body_of_an_answered_request_is_bounded() -> None:
+    client = peer(max_http_buffer_size=10)
+    client.request(POLLING + "&sid=unknown", "POST", Content_Length="1000")
+    assert client.statuses == [400]
+    client.send("x" * 10)
+    assert not client.ended
+    client.send("x")
+    assert client.statuses == []
+    assert client.ended
+    assert client.world.engine.limit_hits == {"max_http_buffer_size": 1}
+
+
+def test_the_body_of_an_answered_request_has_its_time() -> None:
+    client = peer(Limits(body_time=15.0, keep_alive_time=5.0))
+    client.request("/elsewhere", "POST", Content_Length="1000")
+    assert client.statuses == [404]
+    client.advance(14.9)
+    client.send("x")
+    assert not client.ended
+    client.advance(0.1)
+    assert client.ended
+    assert client.statuses == []
+    assert client.world.engine.limit_hits == {"body_time": 1}
+
+
+# A peer that takes nothing
+
+
+def test_no_request_is_taken_while_the_peer_takes_nothing() -> None:
+    client = peer()
+    client.reads = False
+    for _ in range(100):
+        client.request("/page")
+    assert client.connection.paused
+    assert len(client.buffer) < 300_000
+    client.reads = True
+    client.take()
+    assert client.statuses == [200] * 100
+    assert not client.connection.paused
+
+
+def test_requests_do_not_put_off_the_end_of_a_peer_that_takes_nothing() -> None:
+    client = peer(Limits(write_stall_time=30.0))
+    client.reads = False
+    for _ in range(10):
+        client.request("/page")
+        client.advance(2.9)
+    assert not client.ended
+    client.advance(1.0)
+    assert client.ended
+    assert client.world.engine.limit_hits == {"write_stall_time": 1}
+
+
+def test_a_connection_that_is_to_be_closed_is_dropped_if_the_peer_takes_nothing() -> None:
+    client = peer(Limits(write_stall_time=30.0))
+    client.reads = False
+    client.send(
+        "GET /page HTTP/1.1\r\nHost: here\r\n\r\nGET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+    )
+    client.take(50_000)
+    client.advance(29.0)
+    assert not client.ended
+    client.advance(35.0)
+    assert client.ended
+
+
+def test_a_peer_that_takes_a_little_is_not_dropped() -> None:
+    client = peer(Limits(write_stall_time=30.0))
+    client.reads = False
+    client.send("GET /page HTTP/1.1\r\nHost: here\r\n\r\n")
+    for _ in range(8):
+        client.take(10_000)
+        client.advance(29.0)
+        assert not client.connection.aborting
+
+
+def test_a_body_that_drips_in_has_its_time_though_the_peer_was_slow_to_read() -> None:
+    client = peer(Limits(body_time=15.0))
+    client.request(POLLING)
+    (sid,) = client.world.engine.clients
+    client.seen()
+    client.reads = False
+    client.send(
+        "GET /page HTTP/1.1\r\nHost: here\r\n\r\n"
+        f"POST {POLLING}&sid={sid} HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n4"
+    )
+    assert client.connection.blocked
+    client.advance(1.0)
+    client.reads = True
+    client.take()
+    assert client.statuses == [200]
+    client.send("x")
+    client.advance(15.0)
+    assert client.statuses == [408]
+    assert client.ended
+
+
+def test_a_close_frame_is_waited_for_though_the_peer_was_slow_to_read() -> None:
+    client = peer(Limits(close_time=5.0))
+    client.upgrade()
+    (session,) = client.world.engine.clients.values()
+    client.reads = False
+    session.send("x" * 70_000)
+    client.settle()
+    assert client.connection.blocked
+    session.close(discard=True)
+    client.settle()
+    client.reads = True
+    client.take()
+    assert not client.ended
+    client.advance(5.0)
+    assert client.ended
+
+
+def test_a_fragment_has_its_time_though_the_peer_was_slow_to_read() -> None:
+    client = peer(Limits(fragment_time=10.0))
+    client.upgrade()
+    (session,) = client.world.engine.clients.values()
+    client.send(frame(1, b"4a", fin=False))
+    client.reads = False
+    session.send("x" * 70_000)
+    client.settle()
+    assert client.connection.blocked
+    client.reads = True
+    client.take()
+    client.seen()
+    client.advance(10.0)
+    assert client.seen() == b"\x88\x02" + (1008).to_bytes(2, "big")
+    assert client.world.engine.limit_hits == {"fragment_time": 1}
+
+
+# The end of a WebSocket
+
+
+def test_the_answer_to_a_close_frame_ends_the_connection() -> None:
+    client = peer()
+    client.upgrade()
+    (session,) = client.world.engine.clients.values()
+    session.close()
+    client.settle()
+    assert client.seen().endswith(b"\x88\x00")
+    assert not client.ended
+    client.send(CLOSE)
+    assert client.ended
+
+
+def test_the_answer_to_a_close_frame_ends_a_websocket_that_was_not_wanted() -> None:
+    first = peer()
+    first.upgrade()
+    (sid,) = first.world.engine.clients
+    client = Peer(first.world)
+    client.upgrade(f"{WEBSOCKET}&sid={sid}")
+    assert client.seen().endswith(b"\x88\x00")
+    client.send(frame(1, b"2probe"))
+    assert not client.ended
+    client.send(CLOSE)
+    assert client.ended
+    assert client.seen() == b""
+
+
+# The end of the listener
+
+
+def test_a_request_that_the_application_decides_upon_is_given_up() -> None:
+    async def allow(request: Request) -> bool:
+        return True
+
+    for upgrade in (False, True):
+        client = peer(allow_request=allow)
+        if upgrade:
+            client.upgrade()
+        else:
+            client.request(POLLING)
+        (pending,) = client.pending
+        client.connection.close()
+        client.settle()
+        assert client.statuses == [503]
+        assert client.ended
+        pending.awaitable.close()  # type: ignore[attr-defined]
+        client.connection.resume(pending, True, None, client.world.now)
+        client.settle()
+        assert client.seen() == b""
+        assert not client.world.engine.clients
