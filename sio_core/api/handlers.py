@@ -187,7 +187,7 @@ class Handlers:
 
     def add(
         self,
-        name: str | float,
+        name: object,
         function: Callable[..., Any] | None,
         *,
         once: bool = False,

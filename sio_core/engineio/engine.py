@@ -483,7 +483,7 @@ class Engine(SessionOwner):
         hooks = self._hooks
         if "headers" not in hooks and "initial_headers" not in hooks:
             return headers
-        changed: dict[str, str] = {}
+        changed: dict[Any, Any] = {}  # the hooks are the application's: each header is checked
         if not request.params.get("sid"):
             self._run_hooks("initial_headers", changed, request)
         self._run_hooks("headers", changed, request)

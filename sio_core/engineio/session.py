@@ -339,7 +339,7 @@ class Session(Timed):
         self.listeners.setdefault(name, []).append(listener)
         return listener
 
-    def send(self, data: str | bytes, compress: bool = True) -> None:
+    def send(self, data: str | bytes | bytearray | memoryview, compress: bool = True) -> None:
         """Send one message.
 
         :raises TypeError: if it is neither text nor bytes.

@@ -131,7 +131,7 @@ class MsgpackDecoder(Decoder):
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    def add(self, message: str | bytes) -> Packet | None:
+    def add(self, message: object) -> Packet | None:
         """Return the packet of one message.
 
         :raises InvalidPacket: if it is none.

@@ -326,7 +326,7 @@ class JsonDecoder(Decoder):
         self._packet = None
         self._attachments = _NO_ATTACHMENTS
 
-    def add(self, message: str | bytes) -> Packet | None:
+    def add(self, message: object) -> Packet | None:
         """Take one message; return the packet it completes, or ``None`` while attachments are outstanding.
 
         :raises InvalidPacket: if it cannot be parsed or is not allowed now; a packet it broke is forgotten.

@@ -184,7 +184,7 @@ async def test_names_that_are_numbers() -> None:
         for name, value in ((1, "a"), (1.0, "b"), ("1", "c"), (1.5, "d"), (2, "e")):
             await client.emit(name, value)
         assert seen == ["a", "b", "c", "d", (2, "e")]
-        await client.socket.emit(7, "f")  # type: ignore[arg-type]
+        await client.socket.send_event([7, "f"], False, True)
         assert await client.receive() == [7, "f"]
 
 

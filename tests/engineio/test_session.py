@@ -1247,7 +1247,7 @@ def test_send_takes_text_and_bytes() -> None:
     world = World()
     session = world.open()
     for data in ("é\ud800", b"\x01", bytearray(b"\x02"), memoryview(b"\x03")):
-        session.send(data)  # type: ignore[arg-type]
+        session.send(data)
     assert world.get(session) == "4é�\x1ebAQ==\x1ebAg==\x1ebAw==".encode()
     wrong: Any = 5
     with pytest.raises(TypeError, match="a message is str or bytes, not int"):

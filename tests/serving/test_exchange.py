@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sio_core.engineio.options import Cookie
+from sio_core.engineio.packet import Encoded
 from sio_core.serving.exchange import Exchange, is_websocket, upgrade_answer
 from sio_core.wire.message import Request, Response
 from tests.engineio.world import World
@@ -272,4 +273,4 @@ def test_what_a_polling_request_cannot_do() -> None:
     exchange = Exchange(Driver(), Request(), None, False)
     exchange.pause(True)
     with pytest.raises(AssertionError, match="probe"):
-        exchange.send_probe(None)  # type: ignore[arg-type]
+        exchange.send_probe(Encoded(b"3probe", False, False))

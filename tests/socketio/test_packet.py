@@ -20,6 +20,7 @@ from sio_core.socketio.packet import (
     is_event_data,
     is_packet_valid,
 )
+from tests.helpers import COMPILED
 
 
 def test_types_have_the_numbers_of_the_protocol() -> None:
@@ -119,4 +120,8 @@ def test_valid_packet(valid: Packet) -> None:
     ],
 )
 def test_invalid_packet(kind: int, namespace: Any, data: Any, ack_id: Any) -> None:
+    if COMPILED and not (isinstance(namespace, str) and isinstance(ack_id, int | None)):
+        with pytest.raises(TypeError, match="object expected; got"):  # no such packet can be made at all
+            Packet(kind, namespace, data, ack_id)
+        return
     assert not is_packet_valid(Packet(kind, namespace, data, ack_id))
