@@ -60,10 +60,8 @@ class StaticFiles(Resource):
             return None
         try:
             found = (self._root / name.lstrip("/")).resolve()
-        except OSError:
+            if found.is_dir():
+                found = (found / "index.html").resolve()
+            return found if found.is_relative_to(self._root) and found.is_file() else None
+        except (OSError, RuntimeError):  # too long a name, or links in a circle
             return None
-        if found.is_dir():
-            found /= "index.html"
-        if not found.is_relative_to(self._root) or not found.is_file():
-            return None
-        return found
