@@ -38,6 +38,7 @@ class AsgiWebSocket(Carrier):
     """Carries a session on one accepted WebSocket."""
 
     __slots__ = (
+        "_base64",
         "_close_code",
         "_close_requested",
         "_engine",
@@ -60,6 +61,7 @@ class AsgiWebSocket(Carrier):
         self._send = send
         self._session: Session | None = None
         self._probing = False
+        self._base64 = False
         self._urgent: list[Message] = []  # goes before what waits in the session
         self._paused = False
         self._resumed = anyio.Event()
@@ -83,6 +85,7 @@ class AsgiWebSocket(Carrier):
 
     def _begin(self, request: Request, verdict: Open | Upgrade) -> None:
         engine, now = self._engine, self._now()
+        self._base64 = bool(request.params.get("b64"))
         if isinstance(verdict, Upgrade):
             if verdict.session.websocket_opened(self, now):
                 self._session = verdict.session
@@ -94,7 +97,7 @@ class AsgiWebSocket(Carrier):
         else:
             session = engine.open(verdict, request, now)
             self._session = session
-            session.carry_by_websocket(self, bool(request.params.get("b64")))
+            session.carry_by_websocket(self, self._base64)
             # The handshake leaves before what the application adds.
             self._urgent = [self._message(session, packet) for packet in session.take_packets()]
             engine.started(session)
@@ -115,8 +118,8 @@ class AsgiWebSocket(Carrier):
 
     def _received(self, message: str | bytes, now: float) -> None:
         session = self._session
-        if session is None:
-            return
+        if session is None or self._close_requested:
+            return  # the session has done with this WebSocket, and may be trying another
         if is_larger(message, self._engine.options.max_http_buffer_size):
             self._engine.count_limit("max_http_buffer_size")
             self._lost(VIOLATIONS[TOO_BIG])
@@ -124,7 +127,7 @@ class AsgiWebSocket(Carrier):
         elif not self._probing:
             session.receive_message(message, now)
             session.deliver()
-        elif session.receive_probe(message, takes_base64(session), now):
+        elif session.receive_probe(message, self._base64, now):
             self._probing = False
             session.deliver()
             self.output_ready()
@@ -234,8 +237,3 @@ def is_larger(message: str | bytes, bound: int) -> bool:
     if len(message) > bound:
         return True
     return isinstance(message, str) and len(message) * 4 > bound and len(message.encode()) > bound
-
-
-def takes_base64(session: Session) -> bool:
-    """Tell whether the client of a session cannot take binary messages."""
-    return session.request is not None and bool(session.request.params.get("b64"))

@@ -40,9 +40,9 @@ async def serving(app: Any, service: Any = None) -> AsyncGenerator[AsgiServer, N
         yield AsgiServer(app, task_group)
 
 
-async def open_polling(server: AsgiServer, path: str = "/socket.io/") -> str:
+async def open_polling(server: AsgiServer, path: str = "/socket.io/", more: str = "") -> str:
     """Open a session; return the query of its further requests."""
-    answer = await server.get(path, POLLING).answer()
+    answer = await server.get(path, POLLING + more).answer()
     assert answer.status == 200, answer
     return f"{POLLING}&sid={json.loads(answer.body[1:])['sid']}"
 
@@ -585,6 +585,46 @@ async def test_an_upgrade_that_fails_leaves_the_session_where_it_was() -> None:
         await call.hear("websocket.accept")
         assert await call.closed() == 1000, "after the time an upgrade may take"
         assert await server.post(query, b"40").answer() == (200, b"ok")
+
+
+async def test_a_websocket_that_was_given_up_says_nothing_for_another() -> None:
+    io, _ = make_io()
+    async with serving(io) as server:
+        query = await open_polling(server)
+        upgrade = query.replace("polling", "websocket")
+        (session,) = io.engine.clients.values()
+        first = server.websocket(query=upgrade)
+        await first.hear("websocket.accept")
+        # In one turn: it is given up, another one comes, and it goes on as if nothing had been.
+        first.tell("websocket.receive", text="4message")
+        await wait_until(lambda: session._probe is None)
+        second = server.websocket(query=upgrade)
+        await second.hear("websocket.accept")
+        first.tell("websocket.receive", text="5")
+        await wait_until(lambda: first.received == 3)
+        assert session.transport == "polling"
+        second.tell("websocket.receive", text="2probe")
+        assert await second.text() == "3probe"
+        second.tell("websocket.disconnect", code=1001)
+
+
+async def test_each_websocket_says_whether_it_takes_binary_messages() -> None:
+    io, sockets = make_io()
+    for first, second, form in (("", "&b64=1", "bAQ=="), ("&b64=1", "", b"\x01")):
+        async with serving(io) as server:
+            query = await open_polling(server, more=first)
+            await server.post(query, b"40").answer()
+            await server.get(query=query).answer()
+            call = server.websocket(query=query.replace("polling", "websocket") + second)
+            await call.hear("websocket.accept")
+            call.tell("websocket.receive", text="2probe")
+            assert await call.text() == "3probe"
+            call.tell("websocket.receive", text="5")
+            sockets[-1].emit("event", b"\x01")
+            await call.text()
+            assert await (call.text() if second else call.binary()) == form
+            call.tell("websocket.disconnect", code=1001)
+            await call.end()
 
 
 async def test_an_old_client_gets_its_own_packets() -> None:
