@@ -5,6 +5,7 @@ The rooms of the official server: a room comes into being with its first member 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar, overload
 
@@ -12,6 +13,8 @@ __all__ = ["Rooms"]
 
 Listener = Callable[..., object]
 AnyListener = TypeVar("AnyListener", bound=Callable[..., object])
+
+logger = logging.getLogger(__name__)
 
 ROOM_EVENTS = frozenset(("create-room", "delete-room", "join-room", "leave-room"))
 
@@ -113,6 +116,8 @@ class Rooms:
         return [member for member in chosen if member not in excluded]
 
     def _notify(self, name: str, *args: str) -> None:
-        if self._listeners:
-            for listener in self._listeners.get(name, ()):
+        for listener in tuple(self._listeners.get(name, ())) if self._listeners else ():
+            try:
                 listener(*args)
+            except Exception:  # the rooms and their members must agree, whatever happens
+                logger.exception("a listener of %r raised an exception", name)

@@ -105,6 +105,24 @@ def test_events() -> None:
 
 
 @pytest.mark.feature(203)
+def test_a_listener_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*args: str) -> None:
+        raise ValueError("no")
+
+    rooms = Rooms()
+    log: list[tuple[str, ...]] = []
+    for name in ("create-room", "join-room", "leave-room", "delete-room"):
+        rooms.on(name, fail)
+    rooms.on("delete-room", lambda *args: log.append(args))
+    rooms.join("1", ["a", "b"])
+    assert members(rooms) == {"1": {"a", "b"}}
+    rooms.leave_all("1")
+    assert rooms.rooms == rooms.members == {}
+    assert log == [("a",), ("b",)]
+    assert "a listener of 'leave-room' raised an exception" in caplog.text
+
+
+@pytest.mark.feature(203)
 def test_a_listener_may_change_rooms() -> None:
     rooms = Rooms()
     log: list[str] = []
