@@ -41,7 +41,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
-        """Run an async function as a task of its own. It must not raise."""
+        """Run an async function as a task of its own. It should not raise: nobody is told but the log."""
 
     @abstractmethod
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
@@ -122,6 +122,8 @@ class TrioRuntime(Runtime):
     async def _run(self, function: AsyncFunction, args: tuple[Any, ...]) -> None:
         try:
             await function(*args)
+        except Exception:  # it would end every other task of the server
+            logger.exception("a task of the server has failed")
         finally:
             self._running -= 1
             if not self._running and self._idle is not None:
@@ -148,7 +150,7 @@ def call_safely(function: Callable[..., object], args: tuple[Any, ...]) -> None:
 
 
 class Waiter:
-    """A value that one task waits for and other code sets, once."""
+    """A value that tasks wait for and other code sets, once."""
 
     __slots__ = ("_error", "_event", "_value", "done")
 
@@ -170,7 +172,8 @@ class Waiter:
     async def wait(self) -> Any:
         """Wait for the value."""
         if not self.done:
-            self._event = anyio.Event()
+            if self._event is None:
+                self._event = anyio.Event()
             await self._event.wait()
         if self._error is not None:
             raise self._error

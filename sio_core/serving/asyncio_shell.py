@@ -161,7 +161,11 @@ class AsyncioProtocol(asyncio.Protocol):
     def resume(self, pending: Pending, result: Any, error: Exception | None) -> None:
         """The application has answered."""
         if self._connection is not None:
-            self._connection.resume(pending, result, error, self._shell.loop.time())
+            try:
+                self._connection.resume(pending, result, error, self._shell.loop.time())
+            except Exception:
+                logger.exception("a connection is dropped after an internal error")
+                self.abort()
 
     def close(self) -> None:
         """The listener is going away."""

@@ -179,12 +179,16 @@ class StreamDriver:
         return self._unsent
 
     async def _wait_for(self, pending: Pending) -> None:
+        result, failure = None, None
         try:
             result = await pending.awaitable
         except Exception as error:
-            self._connection.resume(pending, None, error, self._shell.now())
-        else:
-            self._connection.resume(pending, result, None, self._shell.now())
+            failure = error
+        try:
+            self._connection.resume(pending, result, failure, self._shell.now())
+        except Exception:
+            logger.exception("a connection is dropped after an internal error")
+            self._scope.cancel()
 
     # What the shell calls
 
