@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic
 
 from sio_core.adapters.base import BroadcastOptions, SocketDetails
 from sio_core.api.generics import Data
-from sio_core.engineio.deadlines import Timed
+from sio_core.engineio.deadlines import NEVER, Timed
 from sio_core.errors import AckTimeout
 from sio_core.runtime import Waiter
 from sio_core.socketio.packet import RESERVED_EVENTS
@@ -55,11 +55,10 @@ class Answers(Timed):
     Complete when every node has said how many clients it has, and as many answers have come.
     """
 
-    __slots__ = ("_clients", "_namespace", "_nodes", "_nodes_expected", "answers", "waiter")
+    __slots__ = ("_clients", "_nodes", "_nodes_expected", "answers", "waiter")
 
-    def __init__(self, namespace: Namespace[Any]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._namespace = namespace
         self._nodes_expected = -1
         self._nodes = 0
         self._clients = 0
@@ -88,7 +87,7 @@ class Answers(Timed):
             self.waiter.set(self.answers)
 
     def handle_deadline(self, now: float) -> None:
-        self.deadline = float("inf")
+        self.deadline = NEVER
         missing = max(self._clients - len(self.answers), 0)
         self.waiter.set(error=AckTimeout(self.answers, missing))
 
@@ -208,16 +207,17 @@ class BroadcastOperator(Generic[Data]):
             seconds = namespace.hub.limits.ack_timeout
         options = self._options()
         options.timeout = seconds
-        answers = Answers(namespace)
-        answers.deadline = namespace.hub.runtime.now() + seconds
-        namespace.hub.deadlines.schedule(answers)
+        answers = Answers()
         forget = namespace.broadcast_with_ack([event, *args], options, answers.count, answers.add)
+        deadlines = namespace.hub.deadlines
+        answers.deadline = namespace.hub.runtime.now() + seconds
+        deadlines.schedule(answers)
         try:
             answers.expect(1 if self._local else await namespace.adapter.server_count())
             result: list[Any] = await answers.waiter.wait()
             return result
         finally:
-            answers.deadline = float("inf")
+            deadlines.cancel(answers)
             forget()
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:

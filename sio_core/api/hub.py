@@ -226,6 +226,8 @@ class Hub(Application):
         """The server belongs to this event loop from now on."""
         self._runtime = runtime
         self.thread = runtime.thread
+        if self._deferred:  # since nothing ran
+            runtime.call_soon(self.process_deferred)
 
     def stop(self) -> None:
         """The server belongs to no event loop any more."""
@@ -417,17 +419,24 @@ class Hub(Application):
             namespace.middlewares[:0] = known.middlewares
             namespace.handlers.extend(known.handlers)
             namespace.server_handlers.extend(known.server_handlers)
+            namespace.parent = known.parent
         namespace.bind(self)
         self.namespaces[namespace.name] = namespace
         if namespace.name == "/":
             self.main = namespace
             return namespace
+        if namespace.parent is not None:  # it has what that gives
+            namespace.parent.children[namespace.name] = namespace
+        else:
+            self._find_parent(namespace)
+        self._announce(namespace)
+        return namespace
+
+    def _find_parent(self, namespace: Namespace[Any]) -> None:
         for parent in self._parents:
             if parent.matches_pattern(namespace.name):
                 parent.adopt(namespace)
-                break
-        self._announce(namespace)
-        return namespace
+                return
 
     def _announce(self, namespace: Namespace[Any]) -> None:
         if self._runtime is not None:
@@ -501,7 +510,15 @@ class Hub(Application):
         saved: SavedSession | None = None
         if self.recovery is not None and "pid" in auth:
             saved = yield from self._restore(namespace, auth)
-        socket = self._make_socket(namespace, client, auth, saved)
+        try:
+            data = saved.data if saved is not None else self._data_factory()
+        except Exception as error:
+            self.report(error, "data_factory", None)
+            client.connecting.discard(name)
+            namespace.forget_pending(client)
+            self._send_refusal(client, name, {"message": "internal error"}, None)
+            return
+        socket = self._make_socket(namespace, client, auth, saved, data)
         if saved is None or not self._skip_middlewares:
             for middleware in list(namespace.middlewares):
                 try:
@@ -550,6 +567,7 @@ class Hub(Application):
         client: ConnectedClient,
         auth: dict[str, Any],
         saved: SavedSession | None,
+        data: Any,
     ) -> Socket[Any]:
         handshake = Handshake(client.conn.request, auth, client.issued)
         pid = None
@@ -557,15 +575,7 @@ class Hub(Application):
             pid = saved.pid if saved is not None else PrivateSessionId(make_id())
         if client.conn.protocol == 3:
             socket_id = client.conn.id if namespace.name == "/" else f"{namespace.name}#{client.conn.id}"
-            return Socket(
-                namespace,
-                client,
-                make_socket_id(None, lambda: socket_id),
-                pid,
-                handshake,
-                self._data_factory(),
-            )
-        data = saved.data if saved is not None else self._data_factory()
+            return Socket(namespace, client, make_socket_id(None, lambda: socket_id), pid, handshake, data)
         socket: Socket[Any] = Socket(namespace, client, make_socket_id(saved, make_id), pid, handshake, data)
         if saved is not None:
             socket.recovered = True
@@ -588,6 +598,9 @@ class Hub(Application):
         client, name = socket.client, socket.namespace.name
         client.connecting.discard(name)
         self._abandon(socket, saved)
+        self._send_refusal(client, name, payload, data)
+
+    def _send_refusal(self, client: ConnectedClient, name: str, payload: dict[str, Any], data: Any) -> None:
         full: Any = payload if data is None else {**payload, "data": data}
         plain: Any = payload
         if client.conn.protocol == 3:
@@ -595,7 +608,7 @@ class Hub(Application):
         try:
             self.send_packet(client.conn, Packet(CONNECT_ERROR, name, full))
         except Exception as error:
-            self.report(error, f"sending the data of a ConnectError of {name!r}", socket)
+            self.report(error, f"sending the data of a ConnectError of {name!r}", None)
             self.send_packet(client.conn, Packet(CONNECT_ERROR, name, plain))
 
     def _accept(self, socket: Socket[Any], client: ConnectedClient, saved: SavedSession | None) -> None:

@@ -303,7 +303,7 @@ class Namespace(LocalSockets, Generic[Data]):
         if get_ident() != hub.thread and hub.thread:
             hub.runtime.call_from_thread(self.broadcast, data, options)
             return DONE
-        for function in self.handlers.outgoing:
+        for function in list(self.handlers.outgoing):
             hub.run(function, data, f"on_any_outgoing of {data[0]!r}", None)
         return hub.published(self.adapter.broadcast(data, options))
 
@@ -323,7 +323,7 @@ class Namespace(LocalSockets, Generic[Data]):
         ack: Callable[[list[Any]], None],
     ) -> Callable[[], None]:
         """Send an event that is to be answered; returns what ends the waiting."""
-        for function in self.handlers.outgoing:
+        for function in list(self.handlers.outgoing):
             self.hub.run(function, data, f"on_any_outgoing of {data[0]!r}", None)
         first = self._ack_id
         self.adapter.broadcast_with_ack(data, options, client_count, ack)
@@ -353,16 +353,21 @@ class Namespace(LocalSockets, Generic[Data]):
         socket.connected = True
         self.adapter.add_all(socket.id, (socket.id,))
 
+    def forget_pending(self, client: ConnectedClient) -> None:
+        """A client is not let in, before there was a socket for it."""
+        self.pending.discard(client)
+        self.sessions_gone()
+
     def remove(self, socket: Socket[Data]) -> None:
         """A socket is gone, or was refused."""
-        self.pending.discard(socket.client)
+        if not socket.connected:
+            self.pending.discard(socket.client)
         if self.sockets.get(socket.id, socket) is socket:
             self.sockets.pop(socket.id, None)
             self.adapter.remove_all(socket.id)
             self.watched.discard(socket.id)
         if socket.pid is not None and self.by_pid.get(socket.pid) is socket:
             del self.by_pid[socket.pid]
-        socket.client.members.pop(self.name, None)
         self.sessions_gone()
 
     def save(self, socket: Socket[Data]) -> None:

@@ -232,6 +232,7 @@ class Socket(Generic[Data]):
         "_drained",
         "_held",
         "_hub",
+        "_leaving",
         "_listeners",
         "_middlewares",
         "_ordered",
@@ -269,6 +270,7 @@ class Socket(Generic[Data]):
         self.recovered = False
         self.conn: Session = client.conn
         self._closed = False
+        self._leaving = False
         self._listeners: Handlers | None = None
         self._middlewares: list[Callable[..., Any]] | None = None
         self._acks: dict[int, AckCallback] | None = None
@@ -499,7 +501,7 @@ class Socket(Generic[Data]):
     ) -> Any:
         """Send the event ``[name, *args]`` and wait for its answer."""
         check_event(data[0])
-        if self._closed:
+        if self._closed or self._leaving:
             raise SocketClosed("the socket has been disconnected")
         hub = self._hub
         ack_id = self.namespace.next_ack_id()
@@ -512,7 +514,7 @@ class Socket(Generic[Data]):
             self.write_event(data, ack_id, volatile, compress)
             return unpack(await pending.waiter.wait())
         finally:
-            pending.deadline = NEVER
+            hub.deadlines.cancel(pending)
             self.forget_ack(ack_id)
 
     def expect_ack(self, ack_id: int, callback: AckCallback) -> None:
@@ -580,7 +582,8 @@ class Socket(Generic[Data]):
         elif close:
             hub.disconnect_client(self.client)
         elif self.connected:
-            hub.send_packet(self.conn, Packet(DISCONNECT, self.namespace.name))
+            if not self._leaving:
+                hub.send_packet(self.conn, Packet(DISCONNECT, self.namespace.name))
             self.close("server namespace disconnect", None)
 
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
@@ -604,18 +607,29 @@ class Socket(Generic[Data]):
 
     def close(self, reason: str, details: Any) -> None:
         """The socket is over: tell the application, leave the rooms. Waits behind events that came before."""
+        if not self.connected or self._closed:
+            return
+        if not self._leaving:
+            self._leaving = True
+            members = self.client.members
+            if members.get(self.namespace.name) is self:
+                del members[self.namespace.name]  # the client may come again at once
+            self.client.pause(self, False)
         if self._held and self._backlog is not None:
             self._backlog.append((self.close, (reason, details)))
-        elif self.connected and not self._closed:
-            while self._backlog:  # at the bound of running listeners; a disconnection does not wait for them
-                function, args = self._backlog.popleft()
-                function(*args)
-            self._closed = True
-            self._notify_lifecycle("disconnecting", reason, details)
-            if self._held:  # an async listener has not had its first step yet, and may look at the rooms
-                self._backlog = deque([(self._leave, (reason, details))])
-            else:
-                self._leave(reason, details)
+            self._fail_acks()  # what this waits for may itself wait for an answer, which will not come
+            return
+        while self._backlog:  # at the bound of running listeners; a disconnection does not wait for them
+            function, args = self._backlog.popleft()
+            function(*args)
+        if self.closed:  # by one of them
+            return
+        self._closed = True
+        self._notify_lifecycle("disconnecting", reason, details)
+        if self._held:  # an async listener has not had its first step yet, and may look at the rooms
+            self._backlog = deque([(self._leave, (reason, details))])
+        else:
+            self._leave(reason, details)
 
     def _leave(self, reason: str, details: Any) -> None:
         if reason in RECOVERABLE:
@@ -623,13 +637,17 @@ class Socket(Generic[Data]):
         self.discard()
         self.connected = False
         self._notify_lifecycle("disconnect", reason, details)
-        acks, self._acks = self._acks, None
-        for callback in (acks or {}).values():
-            callback(None, SocketClosed("the socket has been disconnected"))
+        self._fail_acks()
         for scope in list(self._scopes or ()):
             scope.cancel()
         if self._superseded is not None:
             self._superseded.set()
+
+    def _fail_acks(self) -> None:
+        """The client will give no answer any more."""
+        acks, self._acks = self._acks, None
+        for callback in (acks or {}).values():
+            callback(None, SocketClosed("the socket has been disconnected"))
 
     def supersede(self) -> Awaitable[None] | None:
         """The client has come back by another connection before the loss of this one was noticed: it is over.
@@ -769,11 +787,12 @@ class Socket(Generic[Data]):
         hub = self._hub
         try:
             if handler.exact != len(args):
-                args = handler.fit(event, args, answer.take() if answer is not None else Ack(None))
+                ack = answer.take() if answer is not None and handler.takes_ack else Ack(None)
+                args = handler.fit(event, args, ack)
             if not handler.asynchronous:
                 result = handler.function(*args)
                 if answer is not None:
-                    answer.add(result, handler.takes_ack)
+                    answer.add(result)
                 return
         except Exception as error:
             hub.report(error, f"the listener of {event!r}", self)
@@ -806,7 +825,7 @@ class Socket(Generic[Data]):
                 if isinstance(result, Awaitable):
                     result = await result
             if answer is not None:
-                answer.add(result, handler.takes_ack)
+                answer.add(result)
         except Exception as error:
             hub.report(error, f"the listener of {event!r}", self)
         finally:
@@ -832,7 +851,7 @@ class Socket(Generic[Data]):
 
     def _drain(self) -> None:
         bound = self._hub.max_handlers
-        while self._backlog is not None and not self._held and self._running < bound:
+        while self._backlog is not None and not self._held and (self._running < bound or self._leaving):
             if not self._backlog:
                 self._backlog = None
                 self.client.pause(self, False)
@@ -900,22 +919,24 @@ class Answer:
 
     def take(self) -> Ack:
         """Give the answering to a listener that asks for it, unless it was given away."""
-        return Ack(None if self._taken else self._send)
+        if self._taken:
+            return Ack(None)
+        self._taken = True
+        return Ack(self._send)
 
-    def add(self, result: Any, took_over: bool) -> None:
+    def add(self, result: Any) -> None:
         """A listener has returned."""
         self._left -= 1
-        if took_over:
-            self._taken = True
-        elif result is not None and not self._taken:
+        if self._taken:
+            return
+        if result is not None:
             self._taken = True
             self._socket.send_ack(self._ack_id, result)
-        elif not self._left and not self._taken:
+        elif not self._left:
             self._taken = True
             self._socket.write_ack(self._ack_id, [])
 
     def _send(self, answer: list[Any]) -> None:
-        self._taken = True
         socket = self._socket
         hub = socket.namespace.hub
         if get_ident() != hub.thread and hub.thread:

@@ -322,3 +322,13 @@ async def test_a_chain_is_an_operator() -> None:
         @io.on("event")
         def event(socket: Socket) -> None:
             assert isinstance(socket.broadcast, BroadcastOperator)
+
+
+async def test_an_answered_broadcast_is_not_timed_any_more() -> None:
+    io = Server()
+    async with TestClient(io) as client:
+        client.on("ask", lambda: 1)
+        timed = len(io.deadlines)
+        assert await io.emit_with_ack("ask", timeout=60) == [1]
+        assert await client.socket.emit_with_ack("ask", timeout=60) == 1
+        assert len(io.deadlines) == timed

@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from sio_core import ConnectError, InvalidPacket, Limits, Server, Socket
+from sio_core.adapters.base import Adapter, LocalSockets
+from sio_core.adapters.memory import MemoryAdapter
 from sio_core.testing import TestClient, VirtualClock, settle
 from tests.api.peer import running
 
@@ -186,20 +188,56 @@ async def test_a_listener_may_close_the_session_it_is_called_from() -> None:
 
 
 async def test_an_internal_error_costs_one_connection(caplog: pytest.LogCaptureFixture) -> None:
-    def fail() -> dict[str, Any]:
-        if failing:
-            raise ValueError("no data")
-        return {}
+    def fail(name: str, local: LocalSockets) -> Adapter:
+        if name == "/other":
+            raise ValueError("no adapter")
+        return MemoryAdapter(name, local)
 
-    failing = False
-    io = Server(data_factory=fail)
+    io = Server(adapter=fail)
+    io.of(lambda name, auth: True)
     async with TestClient(io) as client, running(io) as peer:
-        failing = True
         other = await peer.open()
-        await other.post("40")
+        await other.post("40/other")
         assert other.sid not in io.engine.clients
         assert "closed after an internal error" in caplog.text
         assert client.connected
+
+
+async def test_a_client_is_refused_if_there_is_no_data_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> dict[str, Any]:
+        raise ValueError("no data")
+
+    io = Server(data_factory=fail, cleanup_empty_child_namespaces=True)
+    io.of(lambda name, auth: True)
+    async with running(io) as peer:
+        client = await peer.open()
+        assert await client.connect() == '44{"message":"internal error"}'
+        assert await client.connect("40/child") == '44/child,{"message":"internal error"}'
+        assert "data_factory raised an exception" in caplog.text
+        assert not io.sockets.pending
+        assert "/child" not in io._hub.namespaces
+    assert not io.engine.clients
+
+
+async def test_sessions_that_ended_while_nothing_ran_are_processed_by_the_next_start() -> None:
+    io = Server()
+    heard: list[str] = []
+    io.on("disconnect", lambda socket, reason: heard.append(reason))
+    async with running(io) as peer:
+        client = await peer.open()
+        await client.connect()
+        session, runtime = client.session, io._hub.runtime
+        io._hub.stop()
+        session.close(discard=True)
+        assert heard == []
+        io._hub.start(runtime)
+        await settle()
+        assert heard == ["forced close"]
+        other = await peer.open()
+        await other.connect()
+        other.session.close(discard=True)
+        await settle()
+        assert heard == ["forced close", "forced close"]
 
 
 @pytest.mark.feature(175, 178, 179, 180)

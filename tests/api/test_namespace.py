@@ -645,3 +645,41 @@ async def test_rooms_report_what_happens() -> None:
         log.clear()
     assert log == [("leave-room", own, own), ("delete-room", own)]
     assert rooms.rooms == rooms.members == {}
+
+
+async def test_a_class_in_the_place_of_a_child_is_given_the_parent_s_listeners_once() -> None:
+    io = Server()
+    log: list[str] = []
+    parent = io.of(re.compile(r"^/dynamic-\d+$"))
+    assert isinstance(parent, ParentNamespace)
+    parent.use(lambda socket: log.append("middleware"))
+    parent.on("connection", lambda socket: log.append("connection"))
+    io.of("/dynamic-1").on("connection", lambda socket: log.append("own"))
+
+    class Chat(Namespace):
+        pass
+
+    chat = io.register(Chat("/dynamic-1"))
+    assert chat.parent is parent
+    assert parent.children == {"/dynamic-1": chat}
+    async with TestClient(io, "/dynamic-1"):
+        assert log == ["middleware", "connection", "own"]
+
+
+async def test_who_listens_to_what_is_sent_may_stop_meanwhile() -> None:
+    io = Server()
+    log: list[str] = []
+
+    def first(event: str) -> None:
+        log.append("first")
+        io.off_any_outgoing(first)
+
+    io.on_any_outgoing(first)
+    io.on_any_outgoing(lambda event: log.append("second"))
+    async with TestClient(io) as client:
+        client.on("ask", lambda: 1)
+        io.emit("event")
+        assert log == ["first", "second"]
+        io.on_any_outgoing(first)
+        await io.emit_with_ack("ask")
+        assert log == ["first", "second", "second", "first"]

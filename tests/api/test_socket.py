@@ -7,19 +7,23 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
 from sio_core import (
+    Ack,
     AckTimeout,
     Handshake,
     InvalidPacket,
     Limits,
     LocalProtocolError,
+    Packet,
     Server,
     Socket,
     SocketClosed,
 )
+from sio_core.socketio.packet import DISCONNECT
 from sio_core.testing import TestClient, VirtualClock, settle
 from tests.api.peer import running
 
@@ -791,3 +795,208 @@ async def test_tasks_end_with_the_socket(caplog: pytest.LogCaptureFixture) -> No
         await settle()
         assert log[3:] == ["one ends"]
     assert log[4:] == ["two ends"]
+
+
+# The end, while something is going on
+
+
+def frames(*messages: str) -> bytes:
+    """WebSocket messages as one read brings them."""
+    return b"".join(
+        [bytes([0x81, 0x80 | len(message)]) + bytes(4) + message.encode() for message in messages]
+    )
+
+
+async def test_a_client_may_leave_and_come_again_in_one_read() -> None:
+    io = Server()
+    log: list[str] = []
+    io.on("connection", lambda socket: log.append("connection"))
+    io.on("disconnect", lambda socket, reason: log.append(reason))
+
+    @io.on("event")
+    async def event(socket: Socket) -> None:
+        log.append("event")
+
+    @io.on("disconnecting")
+    async def disconnecting(socket: Socket, reason: str) -> None:
+        log.append("disconnecting")
+
+    async with TestClient(io) as client:
+        first = client.socket
+        client._transport.send(frames('42["event"]', "41", "40"))
+        await settle()
+        assert client.socket is not first
+        assert client.socket.connected
+        assert not first.connected
+        assert sorted(log) == sorted(
+            ["connection", "event", "disconnecting", "client namespace disconnect", "connection"]
+        )
+        assert io.sockets.adapter.rooms.members == {client.id: {client.id: 0}}
+        await client.emit("event")
+        assert log[-1] == "event"
+
+
+async def test_a_client_that_comes_again_is_waited_for() -> None:
+    io = Server(cleanup_empty_child_namespaces=True)
+    io.of(lambda name, auth: True)
+    let_in, go_on = anyio.Event(), anyio.Event()
+    async with TestClient(io, "/child") as client:
+        child = io.of("/child")
+        socket = client.socket
+
+        @socket.use
+        async def wait(event: str, args: list[Any]) -> None:
+            await go_on.wait()
+
+        @child.use
+        async def decide(socket: Socket) -> None:
+            await let_in.wait()
+
+        client._transport.send(frames('42/child,["event"]', "41/child,", "40/child,"))
+        await settle()
+        go_on.set()
+        await settle()
+        assert not socket.connected
+        assert io.of("/child") is child
+        let_in.set()
+        await settle()
+        assert list(child.sockets) == [client.id] != [socket.id]
+
+
+async def test_an_event_that_waited_may_disconnect_a_socket_that_is_lost() -> None:
+    io = Server(limits=Limits(handlers_per_socket=1), connection_state_recovery=True)
+    log: list[str] = []
+    free = anyio.Event()
+
+    @io.on("slow")
+    async def slow(socket: Socket) -> None:
+        await free.wait()
+
+    io.on("leave", lambda socket: socket.disconnect())
+    io.on("disconnecting", lambda socket, reason: log.append(reason))
+    io.on("disconnect", lambda socket, reason: log.append(reason))
+    async with TestClient(io) as client:
+        await client.emit("slow")
+        await client.emit("leave")
+        assert log == []
+        client.lose_connection()
+        await settle()
+        assert log == ["server namespace disconnect"] * 2
+        assert not io.sockets.adapter.keeps_sessions
+        free.set()
+
+
+async def test_a_socket_is_told_once_that_it_is_disconnected() -> None:
+    io = Server()
+    go_on = anyio.Event()
+    reasons: list[str] = []
+    io.of("/other").on("disconnect", lambda socket, reason: reasons.append(reason))
+    async with TestClient(io) as client:
+        other = await client.join("/other")
+        socket = other.socket
+
+        @socket.use
+        async def wait(event: str, args: list[Any]) -> None:
+            await go_on.wait()
+
+        packets: list[Packet] = []
+        client._transport.on_packet = packets.append
+        await other.emit("event")
+        socket.disconnect()
+        socket.disconnect()
+        await settle()
+        assert [(packet.type, packet.namespace) for packet in packets] == [(DISCONNECT, "/other")]
+        go_on.set()
+        await settle()
+        assert len(packets) == 1
+        assert reasons == ["server namespace disconnect"]
+
+
+async def test_a_middleware_that_waits_for_an_answer_does_not_keep_a_lost_socket() -> None:
+    io = Server()
+    log: list[str] = []
+    io.on("disconnect", lambda socket, reason: log.append(reason))
+    async with TestClient(io) as client:
+        socket = client.socket
+
+        @socket.use
+        async def ask(event: str, args: list[Any]) -> None:
+            for _ in range(2):
+                try:
+                    await socket.emit_with_ack("question")
+                except SocketClosed:
+                    log.append("closed")
+
+        await client.emit("event")
+        client.lose_connection()
+        await settle()
+        assert log == ["closed", "closed", "transport close"]
+        assert not io.sockets.sockets
+
+
+async def test_the_end_does_not_wait_for_listeners_that_run() -> None:
+    io = Server(limits=Limits(handlers_per_socket=1))
+    log: list[str] = []
+
+    @io.on("ask")
+    async def ask(socket: Socket) -> None:
+        try:
+            await socket.emit_with_ack("question")
+        except SocketClosed:
+            log.append("closed")
+
+    io.on("disconnect", lambda socket, reason: log.append(reason))
+    async with TestClient(io) as client:
+        client._transport.send(frames('42["ask"]', "41"))
+        await settle()
+        assert sorted(log) == ["client namespace disconnect", "closed"]
+        assert not io.sockets.sockets
+
+
+async def test_a_socket_that_is_gone_holds_nobody_up() -> None:
+    io = Server(limits=Limits(handlers_per_socket=1, queued_events=2))
+    free = anyio.Event()
+
+    @io.of("/other").on("slow")
+    async def slow(socket: Socket) -> None:
+        await free.wait()
+
+    async with TestClient(io) as client:
+        other = await client.join("/other")
+        for _ in range(4):
+            await other.emit("slow")
+        assert client.socket.conn.paused
+        other.socket.disconnect()
+        assert not client.socket.conn.paused
+        free.set()
+
+
+async def test_only_one_of_several_listeners_answers() -> None:
+    io = Server()
+    answers: list[Any] = []
+    wanted: list[bool] = []
+
+    @io.on("ask")
+    async def first(socket: Socket, ack: Ack) -> None:
+        wanted.append(ack.wanted)
+        await anyio.lowlevel.checkpoint()
+        ack("first")
+
+    @io.on("ask")
+    async def second(socket: Socket, ack: Ack) -> None:
+        wanted.append(ack.wanted)
+        ack("second")
+
+    io.on("ask", lambda socket: "third")
+    async with TestClient(io) as client:
+        receive = client._transport.on_packet
+
+        def receive_too(packet: Packet) -> None:
+            answers.append(packet.data)
+            receive(packet)
+
+        client._transport.on_packet = receive_too
+        assert await client.emit_with_ack("ask") == "first"
+        await settle()
+        assert answers == [["first"]]
+        assert sorted(wanted) == [False, True]
