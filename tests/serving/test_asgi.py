@@ -587,27 +587,6 @@ async def test_an_upgrade_that_fails_leaves_the_session_where_it_was() -> None:
         assert await server.post(query, b"40").answer() == (200, b"ok")
 
 
-async def test_a_websocket_that_was_given_up_says_nothing_for_another() -> None:
-    io, _ = make_io()
-    async with serving(io) as server:
-        query = await open_polling(server)
-        upgrade = query.replace("polling", "websocket")
-        (session,) = io.engine.clients.values()
-        first = server.websocket(query=upgrade)
-        await first.hear("websocket.accept")
-        # In one turn: it is given up, another one comes, and it goes on as if nothing had been.
-        first.tell("websocket.receive", text="4message")
-        await wait_until(lambda: session._probe is None)
-        second = server.websocket(query=upgrade)
-        await second.hear("websocket.accept")
-        first.tell("websocket.receive", text="5")
-        await wait_until(lambda: first.received == 3)
-        assert session.transport == "polling"
-        second.tell("websocket.receive", text="2probe")
-        assert await second.text() == "3probe"
-        second.tell("websocket.disconnect", code=1001)
-
-
 async def test_each_websocket_says_whether_it_takes_binary_messages() -> None:
     io, sockets = make_io()
     for first, second, form in (("", "&b64=1", "bAQ=="), ("&b64=1", "", b"\x01")):
@@ -656,6 +635,30 @@ class Stuck(WebSocketCall):
         if message["type"] != "websocket.accept":
             await self.free.wait()
         await super()._send(message)
+
+
+async def test_a_websocket_that_was_given_up_says_nothing_for_another() -> None:
+    io, _ = make_io()
+    async with serving(io) as server:
+        query = await open_polling(server)
+        upgrade = query.replace("polling", "websocket")
+        (session,) = io.engine.clients.values()
+        first = Stuck(server.app, websocket_scope(query=upgrade))  # so that it cannot be closed at once
+        server.task_group.start_soon(first.run)
+        first.tell("websocket.connect")
+        await first.hear("websocket.accept")
+        first.tell("websocket.receive", text="4message")
+        await wait_until(lambda: session._probe is None)
+        second = server.websocket(query=upgrade)
+        await second.hear("websocket.accept")
+        first.tell("websocket.receive", text="5")
+        await wait_until(lambda: first.received == 4)
+        assert session.transport == "polling"
+        second.tell("websocket.receive", text="2probe")
+        assert await second.text() == "3probe"
+        second.tell("websocket.disconnect", code=1001)
+        first.free.set()
+        assert await first.closed() == 1000
 
 
 async def stick(server: AsgiServer) -> Stuck:
