@@ -10,6 +10,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 import anyio
+import anyio.lowlevel
 
 from sio_core.api.broadcast import DONE, BroadcastOperator, check_event, unpack
 from sio_core.api.generics import Data, Function
@@ -230,6 +231,7 @@ class Socket(Generic[Data]):
         "_backlog",
         "_closed",
         "_drained",
+        "_draining",
         "_held",
         "_hub",
         "_leaving",
@@ -277,6 +279,7 @@ class Socket(Generic[Data]):
         self._drained: Drained | None = None
         self._backlog: Backlog | None = None
         self._held = 0
+        self._draining = False
         self._running = 0
         self._ordered: deque[tuple[Handler, list[Any], Answer | None, str]] | None = None
         self._scopes: set[anyio.CancelScope] | None = None
@@ -818,20 +821,27 @@ class Socket(Generic[Data]):
                 self.release
             )  # after the first step of the listener, which is a part of this one
         try:
-            if handler.thread:
-                result = await anyio.to_thread.run_sync(handler.function, *args)
-            else:
-                result = handler.function(*args)
-                if isinstance(result, Awaitable):
-                    result = await result
-            if answer is not None:
-                answer.add(result)
-        except Exception as error:
-            hub.report(error, f"the listener of {event!r}", self)
+            while True:
+                try:
+                    if handler.thread:
+                        result = await anyio.to_thread.run_sync(handler.function, *args)
+                    else:
+                        result = handler.function(*args)
+                        if isinstance(result, Awaitable):
+                            result = await result
+                    if answer is not None:
+                        answer.add(result)
+                except Exception as error:
+                    hub.report(error, f"the listener of {event!r}", self)
+                if not handler.ordered or not self._ordered:
+                    break
+                # The next one runs in this task: one that started at once, inside this, would nest without bound.
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+                handler, args, answer, event = self._ordered.popleft()
         finally:
             self._running -= 1
             if handler.ordered and self._ordered is not None:
-                if self._ordered:
+                if self._ordered:  # this task was cancelled
                     self._spawn(*self._ordered.popleft())
                 else:
                     self._ordered = None
@@ -850,6 +860,8 @@ class Socket(Generic[Data]):
         self._drain()
 
     def _drain(self) -> None:
+        if self._draining:  # a task that started and ended at once, below, has released what it held
+            return
         bound = self._hub.max_handlers
         while self._backlog is not None and not self._held and (self._running < bound or self._leaving):
             if not self._backlog:
@@ -859,7 +871,11 @@ class Socket(Generic[Data]):
             waiting = self._backlog
             function, args = waiting.popleft()
             self._backlog = NO_BACKLOG  # so that the function acts, instead of queueing itself again
-            function(*args)
+            self._draining = True
+            try:
+                function(*args)
+            finally:
+                self._draining = False
             if self._backlog is not None:
                 waiting.extend(self._backlog)
             self._backlog = waiting

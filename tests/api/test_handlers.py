@@ -483,6 +483,53 @@ async def test_bound_of_running_listeners() -> None:
         assert not client.socket.conn.paused
 
 
+async def test_any_number_of_ordered_events_may_wait() -> None:
+    io = Server()
+    go = anyio.Event()
+    log: list[int] = []
+
+    @io.on("step", ordered=True)
+    async def step(socket: Socket, number: int) -> None:
+        if number == 0:
+            await go.wait()
+        log.append(number)
+
+    async with TestClient(io) as client:
+        for number in range(2_000):
+            await client.emit("step", number)
+        go.set()
+        assert await client.emit_with_ack("step", 2_000) is None
+        assert log == list(range(2_001))
+
+
+async def test_a_client_is_read_again_only_when_nothing_of_it_waits() -> None:
+    io = Server(limits=Limits(handlers_per_socket=1, queued_events=3))
+    go = anyio.Event()
+    paused: list[bool] = []
+
+    async def middleware(name: str, args: list[Any]) -> None:
+        """It has nothing to wait for: where tasks start at once, it has ended when it has started."""
+
+    io.on("connection", lambda socket: socket.use(middleware))
+
+    @io.on("work")
+    async def work(socket: Socket) -> None:
+        paused.append(socket.conn.paused)
+        if not go.is_set():
+            await go.wait()
+
+    async with TestClient(io) as client:
+        for _ in range(4):
+            await client.emit("work")
+        await settle()
+        assert client.socket.conn.paused
+        go.set()
+        for _ in range(4):
+            await settle()
+        assert paused == [False, True, True, True]
+        assert not client.socket.conn.paused
+
+
 async def test_a_listener_of_error_on_a_socket_hears_clients_too() -> None:
     io = Server()
     heard: list[Any] = []
