@@ -109,7 +109,10 @@ class Carrier(ABC):
 
     @abstractmethod
     def release(self, code: int | None) -> None:
-        """The session is done with this carrier: close a WebSocket (with ``code``, or without one), cut a POST."""
+        """The session is done with this carrier: close a WebSocket (with ``code``, or without one), cut a POST.
+
+        A POST that was read is not cut but answered.
+        """
 
 
 class Closed:
@@ -487,10 +490,12 @@ class Session(Timed):
             function()
 
     def pause(self, paused: bool) -> None:
-        """The layer above has enough for now, or can go on. A polling client waits for its answer anyway."""
+        """The layer above has enough for now, or can go on."""
         self.paused = paused
         if self._carrier is not None:
             self._carrier.pause(paused)
+        if self._post is not None:
+            self._post.pause(paused)
 
     def websocket_form(self, packet: Encoded) -> tuple[bytes, bool]:
         """Return what one packet is on this session's WebSocket: the message, and whether it is binary."""
@@ -554,8 +559,12 @@ class Session(Timed):
     def _overflows(self) -> bool:
         """The outbox is full: whether that is the peer's slowness, which ends the session, and not just a burst."""
         if self._stage == WEBSOCKET and self._carrier is not None and not self.blocked:
-            self._carrier.flush()
             owner = self._owner
+            processing, self.processing = self.processing, True  # a broadcast may be going on: listeners are told later
+            self._carrier.flush()
+            self.processing = processing
+            if self.events:
+                owner.defer(self)
             if self.outbox_bytes < owner.outbox_bytes and len(self._outbox) < owner.outbox_packets:
                 return self.state is not OPEN
         self._overflow()
@@ -612,9 +621,18 @@ class Session(Timed):
             self._post = None
             self._finish("transport error", {"message": "data request connection closed prematurely"})
 
-    def post_refused(self) -> None:
-        """The POST was answered without its body; the session goes on."""
+    def post_answered(self) -> None:
+        """The POST was answered, if need be without its body; the session goes on."""
         self._post = None
+
+    def keep_post(self, carrier: Carrier) -> bool:
+        """The body of a POST was taken: whether its answer waits, since the layer above has enough for now.
+
+        A client sends nothing more before it has the answer. It may be given once ``carrier.pause(False)`` is called.
+        """
+        if self.paused and self.state is OPEN:
+            self._post = carrier
+        return self._post is carrier
 
     def receive_payload(self, request: Request, now: float) -> bool:
         """The body of a POST is complete.

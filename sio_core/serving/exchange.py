@@ -134,11 +134,16 @@ class Exchange(Carrier):
         acceptable = session.receive_payload(request, now)
         self._session = None
         session.deliver()
-        if acceptable:
-            headers = engine.response_headers(request, self._headers)
-            self.answer(Response(200, [("Content-Type", "text/html"), NO_STORE, *headers], b"ok"))
-        else:
+        if not acceptable:
             self.answer(Response(400, [*self._headers], b""))
+        elif session.keep_post(self):
+            self._session = session
+        else:
+            self._answer_post(engine)
+
+    def _answer_post(self, engine: Engine) -> None:
+        headers = engine.response_headers(self.request, self._headers)
+        self.answer(Response(200, [("Content-Type", "text/html"), NO_STORE, *headers], b"ok"))
 
     def lost(self) -> None:
         """The client is gone, or has broken a rule of HTTP: there will be no answer."""
@@ -173,12 +178,20 @@ class Exchange(Carrier):
         raise AssertionError("a polling request cannot carry a probe")
 
     def pause(self, paused: bool) -> None:
-        """A polling client sends nothing more before it has its answer."""
+        """A polling client sends nothing more before it has its answer, so that is what waits."""
+        session, engine = self._session, self.engine
+        if not paused and self.complete and session is not None and engine is not None:
+            self._session = None
+            session.post_answered()
+            self._answer_post(engine)
 
     def release(self, code: int | None) -> None:
         self._session = None
         self._body = None
-        self._driver.exchange_cut(self)
+        if self.complete and self.engine is not None:
+            self._answer_post(self.engine)
+        else:
+            self._driver.exchange_cut(self)
 
     # The rest
 
@@ -223,7 +236,7 @@ class Exchange(Carrier):
         self.close = True
         self.read_on = False
         if self._body is not None and self._session is not None:
-            self._session.post_refused()
+            self._session.post_answered()
             self._session = None
             self._body = None
         else:

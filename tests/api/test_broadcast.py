@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from sio_core import AckTimeout, AdapterError, BroadcastOperator, RemoteSocket, Server, Socket
+from sio_core import AckTimeout, AdapterError, BroadcastOperator, Limits, RemoteSocket, Server, Socket
 from sio_core.testing import TestClient, VirtualClock, settle
 
 pytestmark = pytest.mark.anyio
@@ -332,3 +332,17 @@ async def test_an_answered_broadcast_is_not_timed_any_more() -> None:
         assert await io.emit_with_ack("ask", timeout=60) == [1]
         assert await client.socket.emit_with_ack("ask", timeout=60) == 1
         assert len(io.deadlines) == timed
+
+
+async def test_a_broadcast_reaches_everybody_whatever_a_session_s_listener_does() -> None:
+    io = Server(limits=Limits(outbox_packets=4))
+    async with TestClient(io) as first, TestClient(io) as second:
+        first.socket.conn.on("drain", lambda: io.sockets_join("room"))
+        first.socket.conn.on("drain", lambda: io.sockets_leave("room"))
+        first.socket.conn.on("drain", lambda: second.connected and second.socket.disconnect())
+        await settle()
+        for number in range(20):
+            io.emit("event", number)
+        await settle()
+        assert len(first.events) == 20
+        assert len(second.events) == 20

@@ -550,3 +550,24 @@ async def test_reading_goes_on_when_everybody_can() -> None:
         gates["/b"].set()
         await settle()
         assert not conn.paused
+
+
+async def test_a_client_that_polls_is_not_answered_while_its_queue_is_full() -> None:
+    io = Server(limits=Limits(handlers_per_socket=1, queued_events=3))
+    free = anyio.Event()
+    heard: list[int] = []
+
+    @io.on("slow")
+    async def slow(socket: Socket, number: int) -> None:
+        await free.wait()
+        heard.append(number)
+
+    async with running(io) as peer:
+        client = await peer.open()
+        await client.connect()
+        post = peer.start(client.target, "POST", "\x1e".join([f'42["slow",{n}]' for n in range(6)]))
+        await settle()
+        assert not post.answered
+        free.set()
+        assert (await post.reply()).text == "ok"
+        assert heard == list(range(6))

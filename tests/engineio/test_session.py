@@ -339,7 +339,7 @@ def test_a_post_that_was_too_large_leaves_the_session_alone() -> None:
     world = World()
     session = world.open()
     session.receive_post(Link())
-    session.post_refused()
+    session.post_answered()
     assert world.post(session, "4after")
     assert world.messages(session) == ["after"]
 

@@ -274,3 +274,57 @@ def test_what_a_polling_request_cannot_do() -> None:
     exchange.pause(True)
     with pytest.raises(AssertionError, match="probe"):
         exchange.send_probe(Encoded(b"3probe", False, False))
+
+
+# A layer above that has enough
+
+
+def test_the_answer_to_a_post_waits_while_the_layer_above_has_enough() -> None:
+    polling = Polling()
+    polling.open()
+    polling.world.upper.on_message = lambda session, event: session.pause(True)
+    first = polling.post(b"4first")
+    assert seen(first) is None
+    assert polling.world.messages(polling.session) == ["first"]
+    polling.session.pause(True)
+    assert seen(first) is None
+    polling.session.pause(False)
+    assert seen(first) == (200, b"ok")
+    polling.world.upper.on_message = None
+    assert seen(polling.post(b"4second")) == (200, b"ok")
+
+
+def test_a_post_that_waits_is_one_at_a_time() -> None:
+    polling = Polling()
+    polling.open()
+    polling.session.pause(True)
+    first = polling.post(b"4first")
+    second = polling.post(b"4second")
+    assert seen(first) == (200, b"ok")
+    assert seen(second) == (400, b"")
+    assert polling.driver.cut == []
+    details = {"message": "data request overlap from client"}
+    assert polling.world.closing(polling.session) == ("transport error", details)
+
+
+def test_a_client_may_go_while_its_post_waits() -> None:
+    polling = Polling()
+    polling.open()
+    polling.session.pause(True)
+    post = polling.post(b"4first")
+    post.lost()
+    details = {"message": "data request connection closed prematurely"}
+    assert polling.world.closing(polling.session) == ("transport error", details)
+    assert seen(post) is None
+
+
+def test_a_post_that_is_being_read_is_not_answered_by_going_on() -> None:
+    polling = Polling()
+    polling.open()
+    post = polling.begin("POST")
+    polling.session.pause(True)
+    polling.session.pause(False)
+    assert seen(post) is None
+    post.receive_body(b"4first")
+    post.end(polling.world.now)
+    assert seen(post) == (200, b"ok")
