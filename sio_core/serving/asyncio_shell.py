@@ -25,13 +25,17 @@ logger = logging.getLogger(__name__)
 
 
 class AsyncioShell:
-    """What the connections of one listener share: the loop, and who has output in this turn."""
+    """What the connections of one listener share: the loop, and who has output in this turn.
 
-    __slots__ = ("_ready", "_tasks", "connections", "loop", "site")
+    :ivar closed: the listener is gone; a connection whose TLS handshake ends only now is not served any more.
+    """
+
+    __slots__ = ("_ready", "_tasks", "closed", "connections", "loop", "site")
 
     def __init__(self, site: Site, loop: asyncio.AbstractEventLoop) -> None:
         self.site = site
         self.loop = loop
+        self.closed = False
         self.connections: set[AsyncioProtocol] = set()
         self._ready: list[AsyncioProtocol] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,6 +82,9 @@ class AsyncioProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         shell = self._shell
         self._transport = transport  # type: ignore[assignment]
+        if shell.closed:
+            self.abort()
+            return
         peer = transport.get_extra_info("peername")
         address, port = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
         handle = transport.get_extra_info("socket")
@@ -115,9 +122,9 @@ class AsyncioProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         connection, self._connection = self._connection, None
         self._transport = None
-        self._shell.connections.discard(self)
-        self._shell.site.connection_lost()
         if connection is not None:
+            self._shell.connections.discard(self)
+            self._shell.site.connection_lost()
             connection.connection_lost(self._shell.loop.time())
             connection.detach()
 

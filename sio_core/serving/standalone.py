@@ -194,6 +194,7 @@ class Service(ABC):
         )
         handles = bind(host, port)
         bound_host, bound_port = handles[0].getsockname()[:2]
+        failure: Exception | None = None
         async with AsyncExitStack() as stack:
             for handle in handles:
                 stack.callback(handle.close)
@@ -213,6 +214,8 @@ class Service(ABC):
                     task_group.start_soon(stop_when, stopping, stop)
                     try:
                         yield Listening(site, bound_host, bound_port, ssl is not None)
+                    except Exception as error:
+                        failure = error  # the task group would wrap it
                     finally:
                         with anyio.CancelScope(shield=True):
                             stop()
@@ -227,6 +230,8 @@ class Service(ABC):
                     for service in services:
                         service.end()
                     task_group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _listen_asyncio(
         self, site: Site, handles: list[socket.socket], context: tls.SSLContext | None
@@ -238,6 +243,7 @@ class Service(ABC):
         ]
 
         def stop() -> None:
+            shell.closed = True
             for server in servers:
                 server.close()
 

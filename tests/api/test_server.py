@@ -17,6 +17,7 @@ import anyio
 import httpx
 import pytest
 import trustme
+from anyio.streams.tls import TLSStream
 
 import sio_core
 from sio_core import (
@@ -904,3 +905,33 @@ async def test_what_has_come_and_gone_is_counted() -> None:
     assert after["packets_sent"] - before["packets_sent"] == 1
     assert after["bytes_sent"] - before["bytes_sent"] == frame
     assert (after["sessions"], after["sockets"], after["namespaces"]) == (1, 1, 1)
+
+
+async def test_an_error_inside_the_block_comes_out_as_it_is() -> None:
+    io = Server()
+    with pytest.raises(ValueError, match=r"^mine$"):
+        async with io.listen():
+            raise ValueError("mine")
+    assert not io.running
+
+
+async def test_a_connection_whose_tls_handshake_ends_too_late_is_not_served() -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    io = Server()
+    async with io.listen(ssl=context) as listening:
+        stream = await anyio.connect_tcp("127.0.0.1", listening.port)
+        await settle()
+
+    async def fetch() -> None:
+        secure = await TLSStream.wrap(stream, hostname="127.0.0.1", ssl_context=trusting)
+        await secure.send(b"GET %s HTTP/1.1\r\nHost: here\r\n\r\n" % HANDSHAKE.encode())
+        await secure.receive()
+
+    with anyio.fail_after(5), pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream, ssl.SSLError)):
+        await fetch()
+    assert not io.engine.clients
+    await anyio.aclose_forcefully(stream)
