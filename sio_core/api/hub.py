@@ -618,8 +618,10 @@ class Hub(Application):
             self._abandon(socket, saved)
             session.close()
             return
-        namespace.accept(socket)
         client.members[namespace.name] = socket
+        namespace.accept(socket)
+        if socket.closed:  # by a listener of rooms
+            return
         self.deadlines.cancel(client.connect_timeout)
         self.engine.join(session)
         if missed:

@@ -571,3 +571,16 @@ async def test_a_client_that_polls_is_not_answered_while_its_queue_is_full() -> 
         free.set()
         assert (await post.reply()).text == "ok"
         assert heard == list(range(6))
+
+
+async def test_a_listener_of_rooms_may_disconnect_whom_it_hears_of() -> None:
+    io = Server()
+    log: list[str] = []
+    io.on("connection", lambda socket: log.append("connection"))
+    io.sockets.adapter.rooms.on("join-room", lambda room, member: io.sockets.sockets[member].disconnect())
+    async with running(io) as peer:
+        client = await peer.open()
+        assert await client.connect() == "41"
+        assert client.session.context.members == {}
+        assert not io.sockets.sockets
+        assert log == []
