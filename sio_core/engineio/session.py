@@ -560,7 +560,10 @@ class Session(Timed):
         """The outbox is full: whether that is the peer's slowness, which ends the session, and not just a burst."""
         if self._stage == WEBSOCKET and self._carrier is not None and not self.blocked:
             owner = self._owner
-            processing, self.processing = self.processing, True  # a broadcast may be going on: listeners are told later
+            processing, self.processing = (
+                self.processing,
+                True,
+            )  # a broadcast may be going on: listeners are told later
             self._carrier.flush()
             self.processing = processing
             if self.events:
