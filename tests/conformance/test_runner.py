@@ -30,7 +30,9 @@ async def answer(reader, writer):
     if b"/crash" in head:
         import os
         os._exit(3)
-    if b"/silent" not in head:
+    if b"/silent" in head:
+        await reader.read()  # a writer that nobody holds closes its connection, from 3.13
+    else:
         writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
 async def main():
     async with await asyncio.start_server(answer, "127.0.0.1", options.port) as server:
