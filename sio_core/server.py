@@ -195,7 +195,10 @@ class Server(Service, Generic[Data]):
         for socket in self._hub.sockets():
             socket.close("server shutting down", None)
         for namespace in list(self._hub.namespaces.values()):
-            await namespace.adapter.close()
+            try:
+                await namespace.adapter.close()
+            except Exception:  # the clients must be let go all the same
+                logger.exception("the adapter of %r could not be closed", namespace.name)
 
     def resources_first(self) -> list[Resource]:
         options = self.engine.options

@@ -935,3 +935,20 @@ async def test_a_connection_whose_tls_handshake_ends_too_late_is_not_served() ->
         await fetch()
     assert not io.engine.clients
     await anyio.aclose_forcefully(stream)
+
+
+class StubbornAdapter(MemoryAdapter):
+    """An adapter that cannot be closed."""
+
+    async def close(self) -> None:
+        raise RuntimeError("no")
+
+
+async def test_an_adapter_that_cannot_be_closed_keeps_no_client(caplog: pytest.LogCaptureFixture) -> None:
+    io = Server(adapter=StubbornAdapter)
+    async with running(io) as peer:
+        await peer.fetch(HANDSHAKE)
+        assert io.engine.clients_count == 1
+        await io.close()
+        assert io.engine.clients_count == 0
+    assert "could not be closed" in caplog.text
