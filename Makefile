@@ -31,7 +31,9 @@ lint: $(DEVELOPMENT) ## style and types
 
 unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the test suite, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow"
+	$(BIN)/coverage run -m pytest -m "not slow" || { \
+		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
+		$(BIN)/coverage run -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered | tail -40
 
@@ -43,18 +45,18 @@ OFFICIAL := node conformance/applications/official_app.cjs
 SET_UP := $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT)
 
 conformance: $(SET_UP) browser ## our server on every shell, judged by the conformance suite
-	$(BIN)/python -m conformance --stricter --start "$(OURS)"
-	$(BIN)/python -m conformance --stricter --without client --start "$(OURS) --shell trio"
-	$(BIN)/python -m conformance --without wire,client --start "$(OURS) --shell uvicorn"
+	.ci/twice $(BIN)/python -m conformance --stricter --start "$(OURS)"
+	.ci/twice $(BIN)/python -m conformance --stricter --without client --start "$(OURS) --shell trio"
+	.ci/twice $(BIN)/python -m conformance --without wire,client --start "$(OURS) --shell uvicorn"
 
 conformance-peers: $(SET_UP) browser ## the official server and python-socketio, and the table of scores
 	$(BIN)/python -m conformance.peers --ours --html build/conformance.html --json build/conformance.json
 
 conformance-peers-smoke: $(SET_UP) ## the same in short
-	$(BIN)/python -m conformance.peers --smoke
+	.ci/twice $(BIN)/python -m conformance.peers --smoke
 
 conformance-mutants: $(SET_UP) ## the suite itself: every broken server must be caught
-	$(BIN)/python -m conformance.mutants
+	.ci/twice $(BIN)/python -m conformance.mutants
 
 conformance-differential: $(SET_UP) ## the same conversations with the official server and ours, byte for byte
 	$(BIN)/python -m conformance.differential --start "$(OURS)" --against "$(OFFICIAL)" --random
