@@ -70,6 +70,9 @@ class Server:
         except TimeoutError as error:
             await self.stop()
             raise StartError(f"{self.command} did not listen in {START_TIMEOUT:g} s\n{self.log}") from error
+        except asyncio.CancelledError:  # another server did not start, and nobody will stop this one
+            await self.stop()
+            raise
 
     async def _wait_listening(self, process: asyncio.subprocess.Process) -> None:
         while True:

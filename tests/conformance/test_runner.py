@@ -96,6 +96,22 @@ def test_a_server_that_does_not_start_is_an_error(command: str) -> None:
         run_all(command, get("/", "cors"), get("/"))
 
 
+def test_a_server_whose_start_is_given_up_does_not_stay(tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    script.write_text("import time; time.sleep(60)")
+
+    async def scenario() -> None:
+        server = server_of(f"{shlex.quote(sys.executable)} {shlex.quote(str(script))}", "base")
+        starting = asyncio.create_task(server.start())
+        await asyncio.wait([starting], timeout=0.5)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert not server.running
+
+    asyncio.run(scenario())
+
+
 def test_a_server_is_started_stopped_and_started_again(command: str) -> None:
     async def scenario() -> None:
         server = server_of(command, "base")
