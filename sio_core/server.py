@@ -185,7 +185,7 @@ class Server(Service, Generic[Data]):
 
     def start(self, runtime: Runtime) -> None:
         self._hub.start(runtime)
-        for namespace in self._hub.namespaces.values():
+        for namespace in list(self._hub.namespaces.values()):  # an adapter may make one as it starts
             runtime.spawn(namespace.adapter.start)
 
     def stop(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from typing import Any, Final
@@ -83,7 +84,7 @@ def key_text(key: object) -> str:
     raise TypeError(f"{type(key).__name__} cannot be the key of an object that is sent")
 
 
-class Rewriter:
+class Rewriter(ABC):
     """Copies a payload into plain lists and dicts, with everything replaced that the encoder refuses.
 
     Subclasses say what becomes of bytes, moments and large integers.
@@ -94,17 +95,17 @@ class Rewriter:
     def __init__(self, default: Callable[[Any], Any] | None) -> None:
         self._default = default
 
+    @abstractmethod
     def binary(self, value: bytes | bytearray | memoryview) -> object:
         """Return what stands for binary data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def moment(self, value: datetime) -> object:
         """Return what stands for a date with a time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def large_integer(self, value: int) -> object:
         """Return what stands for an integer that does not fit in 64 bits."""
-        raise NotImplementedError
 
     def rewrite(self, value: object, depth: int = MAX_DEPTH) -> object:
         """Return the copy.

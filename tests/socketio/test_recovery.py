@@ -473,13 +473,13 @@ class Wire(LocalSockets):
         return 0
 
     def details(self, ids: Iterable[str]) -> list[SocketDetails]:
-        raise NotImplementedError
+        raise AssertionError("no rule here leads to this")
 
     def disconnect(self, ids: Iterable[str], close: bool) -> None:
-        raise NotImplementedError
+        raise AssertionError("no rule here leads to this")
 
     def receive_server_event(self, args: list[Any], ack: Callable[..., None] | None) -> None:
-        raise NotImplementedError
+        raise AssertionError("no rule here leads to this")
 
 
 def has(where: Callable[[Person], bool]) -> Callable[[Recoveries], bool]:
