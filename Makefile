@@ -13,7 +13,7 @@ NODE_DEVELOPMENT := node_modules/.development
 CLIENT := sio_core/serving/client_dist/package.json
 
 .PHONY: help chat test test-all lint unit conformance conformance-peers conformance-peers-smoke conformance-mutants \
-	conformance-differential compile unit-compiled idle chat-check bench bench-chat bench-micro bench-guard clean
+	conformance-differential compile unit-compiled clusters clusters-long idle chat-check bench bench-chat bench-micro bench-guard clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,7 +22,7 @@ help:
 chat: $(RUNTIME) $(CLIENT) ## run the chat; PORT=3000
 	$(BIN)/python -m chat_app --port $(PORT)
 
-test: lint unit conformance conformance-peers-smoke conformance-mutants ## everything CI runs
+test: lint unit conformance conformance-peers-smoke conformance-mutants clusters ## everything CI runs
 
 lint: $(DEVELOPMENT) ## style and types
 	$(BIN)/ruff check .
@@ -31,9 +31,10 @@ lint: $(DEVELOPMENT) ## style and types
 
 unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the test suite, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow" || { \
+	$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
-		$(BIN)/coverage run -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
+		$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters \
+			--last-failed --last-failed-no-failures none; }
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered | tail -40
 
@@ -75,6 +76,12 @@ unit-compiled: $(SET_UP) compile ## the tests of the core on the compiled packag
 		"import sys; sys.path[0] = '.'; import sio_core, pytest; sys.exit(pytest.main(sys.argv[1:]))" \
 		-m "not slow" -q -W ignore::pytest.PytestAssertRewriteWarning --rootdir $(CURDIR) -c $(CURDIR)/pyproject.toml $(COMPILED_TESTS:%=$(CURDIR)/tests/%)
 
+clusters: $(SET_UP) engines ## our servers and official ones together, on every engine, and the engines failing
+	.ci/twice $(PYTEST) -q -m "not slow" tests/clusters
+
+clusters-long: $(SET_UP) engines ## the same, with the engines away for longer
+	$(PYTEST) -q -m slow tests/clusters
+
 idle: $(SET_UP) ## 5,000 idle connections held and freed; IDLE_CONNECTIONS=...
 	$(PYTEST) -m slow tests/load
 
@@ -98,9 +105,12 @@ clean: ## remove what set-up has made
 
 # Set-up
 
-.PHONY: browser
+.PHONY: browser engines
 browser:
 	@.ci/browser
+
+engines:
+	@.ci/engines
 
 $(VENV)/bin/python:
 	@.ci/python $(PYTHON)

@@ -1,0 +1,1 @@
+"""Servers of ours and official ones on one engine, with the official client on each."""
