@@ -15,6 +15,7 @@ import anyio
 
 from chat_app.app import Chat
 from chat_app.log import MessageLog, StorageError
+from chat_app.sqlite_log import SqliteLog
 from sio_core import Server
 
 STATIC = Path(__file__).with_name("static")
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.backend == "asyncio":
         backend_options["use_uvloop"] = find_spec("uvloop") is not None
     try:
-        with closing(MessageLog.open(options.database)) as log:
+        with closing(SqliteLog.open(options.database)) as log:
             anyio.run(serve, options, log, backend=options.backend, backend_options=backend_options)
     except (StorageError, OSError, ValueError) as error:
         sys.exit(f"chat_app: {error}")

@@ -213,15 +213,20 @@ class Chat(Namespace):
         return Draft(room, author, check_offset(client_offset), nickname, check_text(text), socket.id)
 
     def _publish(self, message: Message, origin: str) -> None:
-        """A message is on disk: everybody hears of it but the socket it came from, which gets the answer."""
+        """A message is in the log: everybody here hears of it but the socket it came from, which gets the answer.
+
+        Every node reads all of the log, so none tells the others.
+        """
         room = message.room
+        if message.seq <= self._heads.get(room, 0):  # another process wrote it while this one was starting
+            return
         if room not in self._heads and not members_of(room):
-            self.to(PAGES).emit("room", room)
+            self.local.to(PAGES).emit("room", room)
         self._heads[room] = message.seq
         self._changed.add(room)
-        self.to(*audience(room)).except_(origin).emit("message", as_payload(message))
+        self.local.to(*audience(room)).except_(origin).emit("message", as_payload(message))
         if room == DEFAULT_ROOM:
-            self.to(TUTORIAL).emit("chat message", message.text, message.seq)
+            self.local.to(TUTORIAL).emit("chat message", message.text, message.seq)
 
     async def _catch_up(self, socket: Client) -> None:
         """Bring a client of the tutorial up to the head, then let it hear what is live.
@@ -249,7 +254,7 @@ class Chat(Namespace):
             await anyio.sleep(HEADS_EVERY)
             changed, self._changed = self._changed, set()
             for room in changed:
-                self.to(*audience(room)).emit("head", room, self._heads[room])
+                self.local.to(*audience(room)).emit("head", room, self._heads[room])
 
     # People
 

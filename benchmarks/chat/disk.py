@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.workloads import SMALL
-from chat_app.log import INSERT, SCHEMA
+from chat_app.sqlite_log import INSERT, SCHEMA
 
 BLOCK = 4096
 """Bytes of a page of SQLite, and of what is written before each sync of the bare disk."""

@@ -15,7 +15,7 @@ from anyio.streams.text import TextReceiveStream
 
 from chat_app.__main__ import STATIC
 from chat_app.app import Chat
-from chat_app.log import MessageLog
+from chat_app.sqlite_log import SqliteLog
 from sio_core import Server
 
 __all__ = ["Clients", "Remote", "chatting", "connecting"]
@@ -140,7 +140,7 @@ async def connecting(url: str) -> AsyncIterator[Clients]:
 async def chatting(database: Path, **options: Any) -> AsyncIterator[Clients]:
     """Have the chat, and clients for it."""
     io: Server[dict[str, Any]] = Server(connection_state_recovery=True, **options)
-    with closing(MessageLog.open(database)) as log:
+    with closing(SqliteLog.open(database)) as log:
         chat = Chat(log)
         io.register(chat)
         async with io.listen(static=STATIC) as listening, chat.running():

@@ -10,8 +10,9 @@ import anyio
 import pytest
 
 from chat_app import app
-from chat_app.log import MessageLog, StorageError
+from chat_app.log import StorageError
 from chat_app.names import public_id
+from chat_app.sqlite_log import SqliteLog
 from tests.chat.clients import Clients, chatting, secret
 
 pytestmark = pytest.mark.anyio
@@ -282,7 +283,7 @@ async def test_a_fault_of_the_database_is_told_and_not_acknowledged(
         sqlite_errorcode = 13
 
     with monkeypatch.context() as patch:
-        patch.setattr(MessageLog, "_insert", fail)
+        patch.setattr(SqliteLog, "_insert", fail)
         answer = await ann.ask("message", "lobby", "hi", "1")
         assert answer == {"error": "The disk is full. Try again later.", "retry": True}
         unanswered = await tutorial.emit_and_ask("chat message", "hi", "t1")
@@ -305,7 +306,7 @@ async def test_an_unreadable_log_is_told_and_tried_again(
         async def fail(*_: object) -> None:
             raise StorageError("The disk has failed.")
 
-        patch.setattr(MessageLog, "after", fail)
+        patch.setattr(SqliteLog, "after", fail)
         tutorial = await clients.connect("tutorial", auth={"serverOffset": 0})
         assert await tutorial.next("notice") == "The disk has failed."
         assert (await ann.ask("sync", "lobby", 0, (await ann.ask("join", "lobby"))["epoch"]))["error"]

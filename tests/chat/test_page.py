@@ -16,6 +16,7 @@ from anyio.from_thread import start_blocking_portal
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from chat_app.log import Draft, Message, MessageLog, StorageError
+from chat_app.sqlite_log import SqliteLog
 from tests.chat.checker.proxy import FaultProxy
 from tests.chat.checker.run import ROOT
 from tests.chat.process import ChatProcess
@@ -293,7 +294,7 @@ async def fill(log: MessageLog, count: int) -> None:
 
 
 def test_history_comes_as_one_scrolls_up_and_nothing_jumps(browser: Browser, tmp_path: Path) -> None:
-    with closing(MessageLog.open(tmp_path / "chat.db")) as log, start_blocking_portal() as portal:
+    with closing(SqliteLog.open(tmp_path / "chat.db")) as log, start_blocking_portal() as portal:
         portal.call(fill, log, 180)
     with (
         ChatProcess(tmp_path / "chat.db") as chat,

@@ -19,7 +19,8 @@ from typing import Final
 import anyio
 
 from chat_app.__main__ import parse, serve
-from chat_app.log import Answer, Draft, Message, MessageLog, Publish, StorageError
+from chat_app.log import Answer, Draft, Message, Publish, StorageError
+from chat_app.sqlite_log import SqliteLog
 
 POINTS: Final = ("after_insert", "after_commit", "after_broadcast")
 MISTAKES: Final = ("answers_before_commit", "stores_every_copy", "forgets_to_publish")
@@ -27,7 +28,7 @@ TIME_TO_LEAVE: Final = 0.03
 """Seconds for a broadcast to leave the process before it dies."""
 
 
-class CrashingLog(MessageLog):
+class CrashingLog(SqliteLog):
     """The log, with a death at one point."""
 
     point, _, count = os.environ.get("CHAT_CRASH", "").partition(":")

@@ -11,7 +11,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from chat_app.log import PAGE, WAITING, Draft, Message, MessageLog, StorageError, explain
+from chat_app.log import PAGE, WAITING, Draft, Message, MessageLog, StorageError
+from chat_app.sqlite_log import SqliteLog, explain
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ class Follower:
 
 @asynccontextmanager
 async def follow(path: Path) -> AsyncIterator[Follower]:
-    with closing(MessageLog.open(path)) as log:
+    with closing(SqliteLog.open(path)) as log:
         follower = Follower(log)
         async with log.running(follower.publish):
             yield follower
@@ -127,17 +128,17 @@ async def test_reading_by_pages(tmp_path: Path) -> None:
 
 async def test_the_store_has_a_name_of_its_own(tmp_path: Path) -> None:
     with (
-        closing(MessageLog.open(tmp_path / "one.db")) as one,
-        closing(MessageLog.open(tmp_path / "two.db")) as two,
+        closing(SqliteLog.open(tmp_path / "one.db")) as one,
+        closing(SqliteLog.open(tmp_path / "two.db")) as two,
     ):
         assert one.epoch != two.epoch
         epoch = one.epoch
-    with closing(MessageLog.open(tmp_path / "one.db")) as one:
+    with closing(SqliteLog.open(tmp_path / "one.db")) as one:
         assert one.epoch == epoch
 
 
 async def test_every_commit_reaches_the_disk_and_the_reader_only_reads(tmp_path: Path) -> None:
-    with closing(MessageLog.open(tmp_path / "chat.db")) as log:
+    with closing(SqliteLog.open(tmp_path / "chat.db")) as log:
         settings = {
             name: log._writer.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous")
@@ -151,7 +152,7 @@ async def test_every_commit_reaches_the_disk_and_the_reader_only_reads(tmp_path:
 async def test_a_locked_database_is_waited_for_then_refused_and_heals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_app.log.BUSY_TIME", 0.2)
+    monkeypatch.setattr("chat_app.sqlite_log.BUSY_TIME", 0.2)
     path = tmp_path / "chat.db"
     async with follow(path) as follower:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -251,7 +252,7 @@ async def test_a_log_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 
 async def test_too_many_drafts_are_refused_at_once(tmp_path: Path) -> None:
-    with closing(MessageLog.open(tmp_path / "chat.db")) as log:  # nobody writes
+    with closing(SqliteLog.open(tmp_path / "chat.db")) as log:  # nobody writes
         outcomes: list[Message | StorageError] = []
         for number in range(WAITING + 1):
             log.append(Draft("lobby", "ann", str(number), "Ann", "hi"), outcomes.append)
@@ -284,7 +285,7 @@ async def test_a_damaged_file_is_refused_and_left_as_it_is(
     spoil(path)
     before = path.read_bytes()
     with pytest.raises(StorageError, match=r"cannot be used"):
-        MessageLog.open(path)
+        SqliteLog.open(path)
     assert path.read_bytes() == before
 
 
@@ -293,16 +294,16 @@ async def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE messages (id)")
     with pytest.raises(StorageError, match="belongs to another program"):
-        MessageLog.open(path)
+        SqliteLog.open(path)
 
 
 async def test_places_where_no_database_can_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be opened"):
-        MessageLog.open(tmp_path / "nowhere" / "chat.db")
+        SqliteLog.open(tmp_path / "nowhere" / "chat.db")
     with pytest.raises(StorageError, match="cannot be opened"):
-        MessageLog.open(tmp_path)
+        SqliteLog.open(tmp_path)
     with pytest.raises(StorageError, match="write-ahead log"):
-        MessageLog.open("")
+        SqliteLog.open("")
 
 
 async def test_a_log_that_was_torn_off_ends_where_it_was_whole(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ async def test_a_log_that_was_torn_off_ends_where_it_was_whole(tmp_path: Path) -
         copy.write_bytes(path.read_bytes())
         journal = (tmp_path / "chat.db-wal").read_bytes()
         (tmp_path / "copy.db-wal").write_bytes(journal[: len(journal) - 1_000])
-    with closing(MessageLog.open(copy)) as log:
+    with closing(SqliteLog.open(copy)) as log:
         assert log.heads() == {"lobby": 9}
 
 
@@ -338,11 +339,11 @@ async def test_a_read_only_file_is_refused_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "chat.db"
-    MessageLog.open(path).close()
+    SqliteLog.open(path).close()
 
     def connect(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
 
-    monkeypatch.setattr("chat_app.log.connect", connect)
+    monkeypatch.setattr("chat_app.sqlite_log.connect", connect)
     with pytest.raises(StorageError, match="read-only"):
-        MessageLog.open(path)
+        SqliteLog.open(path)
