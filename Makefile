@@ -12,8 +12,7 @@ NODE_RUNTIME := node_modules/.runtime
 NODE_DEVELOPMENT := node_modules/.development
 CLIENT := sio_core/serving/client_dist/package.json
 
-.PHONY: help chat test test-all lint unit conformance conformance-peers conformance-peers-smoke conformance-mutants \
-	conformance-differential compile unit-compiled clusters clusters-long idle chat-check bench bench-chat bench-micro bench-guard clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' $(MAKEFILE_LIST))
 .DELETE_ON_ERROR:
 
 help:
@@ -22,7 +21,7 @@ help:
 chat: $(RUNTIME) $(CLIENT) ## run the chat; PORT=3000
 	$(BIN)/python -m chat_app --port $(PORT)
 
-test: lint unit conformance conformance-peers-smoke conformance-mutants clusters ## everything CI runs
+test: lint unit conformance conformance-peers-smoke conformance-mutants autobahn clusters ## everything CI runs
 
 lint: $(DEVELOPMENT) ## style and types
 	$(BIN)/ruff check .
@@ -61,6 +60,13 @@ conformance-mutants: $(SET_UP) ## the suite itself: every broken server must be 
 
 conformance-differential: $(SET_UP) ## the same conversations with the official server and ours, byte for byte
 	$(BIN)/python -m conformance.differential --start "$(OURS)" --against "$(OFFICIAL)" --random
+
+AUTOBAHN := build/autobahn
+
+autobahn: $(DEVELOPMENT) ## the Autobahn test suite, where a Python 2.7 can run it; LONG=1: limits and compression too
+	@if python=$$(.ci/autobahn $(AUTOBAHN)); then \
+		$(BIN)/python -m tests.autobahn --suite $(AUTOBAHN) --python "$$python" $(if $(LONG),--long); \
+	else echo "=== SKIPPED: the Autobahn test suite" >&2; fi
 
 COMPILED := build/compiled
 COMPILED_TESTS := wire engineio socketio adapters api serving client/test_node.py load

@@ -569,6 +569,10 @@ class Connection(Carrier):
         session, websocket = self._session, self._websocket
         assert websocket is not None
         output = self._output
+        if websocket.eventful and not websocket.close_sent:
+            pongs = websocket.data_to_send()
+            if pongs:  # before what the session says to messages behind the pings, as ws does
+                output.append(pongs)
         if session is not None and not self._probing and not self.blocked:
             packets = session.take_packets()
             if packets:

@@ -543,6 +543,10 @@ class WebSocket:
 
     def _hand_over(self, data: bytes, pos: int, stop: int, messages: list[str | bytes]) -> int:
         """Have ``websockets`` read the frame from ``pos`` to ``stop``; return ``stop``, or -1 to stop."""
+        if self._message is not None and data[pos] & 0x0F == Opcode.CLOSE:
+            # RFC 6455 section 5.4: it may come within a fragmented message; websockets refuses that.
+            self._message = None
+            self._forget_protocol()
         protocol = self._get_protocol()
         protocol.receive_data(data[pos:stop])
         events = protocol.events_received()
@@ -617,11 +621,14 @@ class WebSocket:
         self.eventful = True
         self._buffer = None
         self._message = None
+        self._forget_protocol()
+        return -1
+
+    def _forget_protocol(self) -> None:
         if self._protocol is not None:
             # Its parser refers to it: only a garbage collection would free the two.
             self._protocol.parser.close()
             self._protocol = None
-        return -1
 
     def receive_eof(self) -> None:
         """Take notice that the connection is gone."""

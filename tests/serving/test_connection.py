@@ -324,3 +324,17 @@ def test_a_request_that_the_application_decides_upon_is_given_up() -> None:
         client.settle()
         assert client.seen() == b""
         assert not client.world.engine.clients
+
+
+def test_a_pong_leaves_before_what_is_said_to_the_message_behind_the_ping() -> None:
+    # As ws does; a close frame leaves last (RFC 6455 section 5.5.1).
+    client = peer()
+    client.world.upper.on_message = lambda session, message: session.send(message)
+    client.upgrade()
+    client.received = b""
+    ping, hello, goodbye = frame(9, b"?"), frame(1, b"4hello"), frame(8, b"\x03\xe8")
+    client.send(ping + hello)
+    assert client.received == b"\x8a\x01?" + b"\x81\x064hello"
+    client.received = b""
+    client.send(ping + goodbye)
+    assert client.received == b"\x8a\x01?" + b"\x88\x02\x03\xe8"
