@@ -1,4 +1,4 @@
-"""`python -m tests.autobahn --suite FOLDER --python PYTHON2`: run the suite's fuzzing client against the echo server."""
+"""`python -m tests.autobahn --suite FOLDER --python PYTHON2`: the fuzzing client against the echo server."""
 
 from __future__ import annotations
 
