@@ -52,7 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.autobahn", description=__doc__)
     parser.add_argument("--suite", type=Path, required=True, help="where the suite is installed")
     parser.add_argument("--python", required=True, help="a Python 2.7 to run it with")
-    parser.add_argument("--long", action="store_true", help="with limits and compression, a quarter of an hour")
+    parser.add_argument(
+        "--long", action="store_true", help="with limits and compression, a quarter of an hour"
+    )
     arguments = parser.parse_args()
     with subprocess.Popen(
         [sys.executable, "-m", "tests.autobahn.echo"],
