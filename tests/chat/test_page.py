@@ -17,9 +17,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from chat_app.log import Draft, Message, MessageLog, StorageError
 from chat_app.sqlite_log import SqliteLog
-from tests.chat.checker.proxy import FaultProxy
 from tests.chat.checker.run import ROOT
 from tests.chat.process import ChatProcess
+from tests.faults.proxy import FaultProxy
 
 pytestmark = pytest.mark.browser
 

@@ -20,9 +20,9 @@ import anyio
 import anyio.abc
 from anyio.streams.text import TextReceiveStream
 
-from tests.chat.checker.proxy import FaultProxy
 from tests.chat.checker.rules import Anomalies, Event, Row, check
 from tests.chat.checker.server import POINTS
+from tests.faults.proxy import FaultProxy
 
 __all__ = ["Report", "Run"]
 
@@ -193,9 +193,9 @@ class Run:
         elif fault == "nowhere":
             self._proxy.lead_nowhere()
         elif fault == "stall":
-            self._proxy.stall()
+            self._proxy.hold()
         await anyio.sleep(self._random.uniform(0.0, 0.4))  # the moment of the next fault is a random one
-        self._proxy.go_on()
+        self._proxy.let_go()
 
     # What is left
 

@@ -1,0 +1,19 @@
+"""Waiting for a condition, instead of for a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+__all__ = ["eventually"]
+
+
+async def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until a condition is met.
+
+    :raises TimeoutError: if it is not met in time.
+    """
+    with anyio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - the condition is of code that does not know of this
+            await anyio.sleep(0.005)
