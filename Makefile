@@ -21,7 +21,7 @@ help:
 chat: $(RUNTIME) $(CLIENT) ## run the chat; PORT=3000
 	$(BIN)/python -m chat_app --port $(PORT)
 
-test: lint unit conformance conformance-peers-smoke conformance-mutants autobahn clusters ## everything CI runs
+test: lint unit conformance conformance-peers-smoke conformance-mutants autobahn fuzz-smoke clusters ## everything CI runs
 
 lint: $(DEVELOPMENT) ## style and types
 	$(BIN)/ruff check .
@@ -67,6 +67,14 @@ autobahn: $(DEVELOPMENT) ## the Autobahn test suite, where a Python 2.7 can run 
 	@if python=$$(.ci/autobahn $(AUTOBAHN)); then \
 		$(BIN)/python -m tests.autobahn --suite $(AUTOBAHN) --python "$$python" $(if $(LONG),--long); \
 	else echo "=== SKIPPED: the Autobahn test suite" >&2; fi
+
+FUZZ_SECONDS ?= 180
+
+fuzz: $(DEVELOPMENT) ## everything that reads what a peer sent, under atheris; FUZZ_SECONDS=180 for each target
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+fuzz-smoke: $(DEVELOPMENT) ## the same in short
+	$(BIN)/python -m tests.fuzz --seconds 4
 
 COMPILED := build/compiled
 COMPILED_TESTS := wire engineio socketio adapters api serving client/test_node.py load
