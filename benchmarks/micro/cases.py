@@ -234,6 +234,18 @@ def dispatch_broadcast() -> Work:
 
 
 @case
+def polling_echo() -> Work:
+    """A GET that waits, the POST of an event, and both answers."""
+    poller = Served(application()).polling()
+
+    def echo() -> bool:
+        waits = poller.poll() == b""
+        return waits and poller.post(SHORT.text).endswith(SHORT.text)
+
+    return _repeat(echo, True)
+
+
+@case
 def connect() -> Work:
     """Upgrade, OPEN and CONNECT of one client, and its end."""
     served = Served(application())

@@ -14,6 +14,11 @@ UPGRADE = (
     b"GET %s?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:3000\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+POLL = b"GET %s?EIO=4&transport=polling%s HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\r\n"
+POST = (
+    b"POST %s?EIO=4&transport=polling%s HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n"
+    b"Content-Type: text/plain;charset=UTF-8\r\nContent-Length: %d\r\n\r\n%s"
+)
 NOW = 1.0
 
 
@@ -95,6 +100,32 @@ class Wire:
         return 0
 
 
+class Poller:
+    """A client over HTTP long-polling: one connection for its GETs, one for its POSTs."""
+
+    __slots__ = ("_get", "_path", "_post", "_sid", "_turns")
+
+    def __init__(self, get: Wire, post: Wire, turns: Turns, path: bytes) -> None:
+        self._get, self._post, self._turns, self._path = get, post, turns, path
+        self._sid = b""
+        handshake = self.poll()
+        self._sid = b"&sid=" + handshake.split(b'"sid":"')[1].split(b'"')[0]
+
+    def _sent(self, wire: Wire, request: bytes) -> bytes:
+        answer = wire.exchange(request)
+        self._turns.turn()
+        return answer + wire.sent()
+
+    def poll(self) -> bytes:
+        """The answer to a GET, if there is one yet."""
+        return self._sent(self._get, POLL % (self._path, self._sid))
+
+    def post(self, packets: bytes) -> bytes:
+        """What the POST of some packets is answered with, and behind it the answer to the GET that waited."""
+        answer = self._sent(self._post, POST % (self._path, self._sid, len(packets), packets))
+        return answer + self._get.sent()
+
+
 class Served:
     """A server in its loop, ready for connections."""
 
@@ -125,3 +156,11 @@ class Served:
         if b"40{" not in answer + wire.sent():
             raise AssertionError(f"not connected: {answer!r}")
         return wire
+
+    def polling(self) -> Poller:
+        """A polling client that is in the default namespace."""
+        poller = Poller(self.connect(), self.connect(), self.turns, self._path)
+        answer = poller.post(b"40") + poller.poll()
+        if b"40{" not in answer:
+            raise AssertionError(f"not connected: {answer!r}")
+        return poller

@@ -19,7 +19,7 @@ from typing import Final
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
 from sio_core.limits import Limits
-from sio_core.wire.message import Fields, Request, Response, header_line, share
+from sio_core.wire.message import Fields, Request, Response, header_line, is_shared_line, share
 
 __all__ = ["END", "BadRequest", "End", "HttpEvent", "HttpReader", "compress_body", "encode_response"]
 
@@ -85,6 +85,44 @@ _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x
 
 _FIRST_VISIBLE: Final = 0x21
 
+# What a target in origin form may consist of for llhttp and for us.
+_ORIGIN_FORM: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*").fullmatch
+_KEPT_HEAD: Final = 2_048
+"""Bytes of the longest head that is kept for comparison with the next one."""
+
+
+class Head:
+    """What a head says besides its target, checked.
+
+    A client's requests on one connection mostly repeat all of that byte for byte, and what was checked once stays
+    checked: of a head that begins with ``start`` and ends with ``rest`` only the target in between is to be read.
+    """
+
+    __slots__ = (
+        "chunked",
+        "expects_continue",
+        "headers",
+        "keep_alive",
+        "length",
+        "method",
+        "rest",
+        "start",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(self, method: str, version: str, headers: dict[str, str]) -> None:
+        self.method: str = method
+        self.version: str = version
+        self.headers: dict[str, str] = headers
+        self.length: int = 0
+        self.chunked: bool = False
+        self.expects_continue: bool = False
+        self.keep_alive: bool = True
+        self.upgrade: bool = False
+        self.start: bytes = b""
+        self.rest: bytes = b""
+
 
 class HttpReader:
     """Reads the requests of one connection.
@@ -105,6 +143,7 @@ class HttpReader:
         "_address",
         "_budget",
         "_buffer",
+        "_known",
         "_left",
         "_limits",
         "_overhead",
@@ -133,6 +172,7 @@ class HttpReader:
         self._overhead: int = 0
         # Requests that may still be reported in this call.
         self._budget: int = 0
+        self._known: Head | None = None
         self.events: list[HttpEvent] = []
         self.upgraded: bool = False
         self.rest: bytes = b""
@@ -223,6 +263,13 @@ class HttpReader:
     def _read_head(self, head: bytes) -> None:
         """Parse a complete head, its empty line included."""
         limits = self._limits
+        known = self._known
+        if known is not None and head.startswith(known.start) and head.endswith(known.rest):
+            start = len(known.start)
+            stop = len(head) - len(known.rest)
+            if stop <= limits.header_line - len(" HTTP/1.1") and _ORIGIN_FORM(head, start, stop):
+                self._report(known, head[start:stop].decode(), dict(known.headers))
+                return
         line_length = head.find(b"\r\n")
         if line_length > limits.header_line:
             self._refuse(414, "request line too long")
@@ -273,28 +320,86 @@ class HttpReader:
             # A folded line (RFC 9112 section 5.2), or any other way to read lines that is not ours.
             self._refuse(400, "invalid header")
             return
-        self._open(share(raw_method), raw_target.decode(), version, parsed.headers)
+        parsed_head = self._check(share(raw_method), version, parsed.headers)
+        if parsed_head is None:
+            return
+        target = raw_target.decode()
+        headers = parsed.headers
+        if not parsed_head.upgrade and len(head) <= _KEPT_HEAD and target[0] == "/":
+            parsed_head.start = raw_method + b" "
+            parsed_head.rest = head[line_length - len(" HTTP/1.1") :]
+            self._known = parsed_head
+            headers = dict(headers)
+        self._report(parsed_head, target, headers)
 
-    def _open(self, method: str, target: str, version: str, headers: dict[str, str]) -> None:
-        """Check what a head means, and report its request."""
+    def _check(self, method: str, version: str, headers: dict[str, str]) -> Head | None:
+        """Check what a head means, but for its target."""
         if method == "CONNECT":
             self._refuse(501, "CONNECT is not supported")
-            return
+            return None
+        head = Head(method, version, headers)
         # RFC 9112 section 3.2.
         host = headers.get("host")
         if host is None:
             if version == "1.1":
                 self._refuse(400, "missing Host header")
-                return
+                return None
         elif not _HOST(host):
             self._refuse(400, "invalid Host header")
-            return
+            return None
+
+        # RFC 9112 section 6.3. Each of these is what another recipient could read as another length.
+        coding = headers.get("transfer-encoding")
+        content_length = headers.get("content-length")
+        if coding is not None:
+            if version == "1.0" or content_length is not None:
+                self._refuse(400, "ambiguous length")
+                return None
+            if coding.lower() != "chunked":
+                self._refuse(501, "unknown transfer coding")
+                return None
+            head.chunked = True
+        elif content_length is not None:
+            if not _CONTENT_LENGTH(content_length):
+                self._refuse(400, "invalid Content-Length header")
+                return None
+            head.length = int(content_length)
+        has_body = head.chunked or head.length > 0
+
+        # RFC 9110 section 10.1.1.
+        expect = headers.get("expect")
+        if expect is not None and version == "1.1":
+            if expect.lower() != "100-continue":
+                self._refuse(417, "unknown expectation")
+                return None
+            head.expects_continue = has_body
+
+        # RFC 9110 sections 7.6.1 and 7.8, RFC 9112 section 9.3.
+        close = version == "1.0"
+        connection = headers.get("connection")
+        if connection == "keep-alive":
+            close = False
+        elif connection is not None:
+            options = [option.strip(" \t") for option in connection.lower().split(",")]
+            close = "close" in options or (close and "keep-alive" not in options)
+            # An upgrade request may be treated as any other; one with a body always is, so that there is no
+            # doubt where its body ends. HTTP/1.0 has no upgrades.
+            head.upgrade = "upgrade" in options and "upgrade" in headers and version == "1.1" and not has_body
+        head.keep_alive = not close
+        return head
+
+    def _report(self, head: Head, target: str, headers: dict[str, str]) -> None:
+        """Check the target of a request, and report the request.
+
+        :param headers: its own, since the receiver may change them.
+        """
+        host = headers.get("host")
         if target[0] == "/":
             path, _, query = target.partition("?")
             if "#" in target:
                 self._refuse(400, "invalid target")
                 return
-        elif target == "*" and method == "OPTIONS":
+        elif target == "*" and head.method == "OPTIONS":
             path = target
             query = ""
         else:
@@ -307,72 +412,31 @@ class HttpReader:
             if not path:
                 path = "/"
 
-        # RFC 9112 section 6.3. Each of these is what another recipient could read as another length.
-        length = 0
-        chunked = False
-        coding = headers.get("transfer-encoding")
-        content_length = headers.get("content-length")
-        if coding is not None:
-            if version == "1.0" or content_length is not None:
-                self._refuse(400, "ambiguous length")
-                return
-            if coding.lower() != "chunked":
-                self._refuse(501, "unknown transfer coding")
-                return
-            chunked = True
-        elif content_length is not None:
-            if not _CONTENT_LENGTH(content_length):
-                self._refuse(400, "invalid Content-Length header")
-                return
-            length = int(content_length)
-        has_body = chunked or length > 0
-
-        # RFC 9110 section 10.1.1.
-        self.expects_continue = False
-        expect = headers.get("expect")
-        if expect is not None and version == "1.1":
-            if expect.lower() != "100-continue":
-                self._refuse(417, "unknown expectation")
-                return
-            self.expects_continue = has_body
-
-        # RFC 9110 sections 7.6.1 and 7.8, RFC 9112 section 9.3.
-        close = version == "1.0"
-        upgrade = False
-        connection = headers.get("connection")
-        if connection == "keep-alive":
-            close = False
-        elif connection is not None:
-            options = [option.strip(" \t") for option in connection.lower().split(",")]
-            close = "close" in options or (close and "keep-alive" not in options)
-            # An upgrade request may be treated as any other; one with a body always is, so that there is no
-            # doubt where its body ends. HTTP/1.0 has no upgrades.
-            upgrade = "upgrade" in options and "upgrade" in headers and version == "1.1" and not has_body
-        self.keep_alive = not close
-
+        self.expects_continue = head.expects_continue
+        self.keep_alive = head.keep_alive
         self.events.append(
             Request(
-                method=method,
+                method=head.method,
                 target=target,
                 path=share(path.encode()),
                 query=query,
                 headers=headers,
-                version=version,
+                version=head.version,
                 secure=self._secure,
                 address=self._address,
                 port=self._port,
-                upgrade=upgrade,
+                upgrade=head.upgrade,
             )
         )
-        if upgrade:
+        if head.upgrade:
             self.events.append(END)
             self.upgraded = True
             self._state = _UPGRADED
-        elif chunked:
+        elif head.chunked:
             self._overhead = 0
             self._state = _CHUNK_SIZE
-        elif length:
-            self._left = length
+        elif head.length:
+            self._left = head.length
             self._state = _LENGTH
         else:
             self._finish()
@@ -491,6 +555,10 @@ _FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"
 # Responses that have no content by definition (RFC 9110 section 6.4.1).
 _NO_CONTENT: Final = frozenset({101, 204, 304})
 
+# The lines of header fields that are sent together again and again. Emptied when full.
+_FIELDS: Final[dict[tuple[object, ...], bytes]] = {}
+_FIELDS_MAX: Final = 256
+
 
 def encode_response(response: Response, request: Request | None, *, close: bool, date: str = "") -> bytes:
     """Return the bytes of a response.
@@ -501,15 +569,8 @@ def encode_response(response: Response, request: Request | None, *, close: bool,
     :raises ValueError: if a header field could not be sent as it is.
     """
     status = response.status
-    line = _STATUS_LINES.get(status)
-    parts = [b"HTTP/1.1 %d \r\n" % status if line is None else line]
     content = status not in _NO_CONTENT
-    for name, value in response.headers:
-        line = header_line(name, value)
-        lower = name.lower()
-        # A length of nothing is harmless, and some browsers wait for one after a preflight.
-        if lower not in _FRAMING or (lower == "content-length" and value == "0" and not content):
-            parts.append(line)
+    parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, _fields(response.headers, content)]
     if date:
         parts.append(header_line("Date", date))
     if close:
@@ -523,6 +584,28 @@ def encode_response(response: Response, request: Request | None, *, close: bool,
     else:
         parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def _fields(headers: list[tuple[str, str]], content: bool) -> bytes:
+    """Return the header fields of a response as lines, without those that frame it."""
+    key = (content, *headers)
+    known = _FIELDS.get(key)
+    if known is not None:
+        return known
+    lines: list[bytes] = []
+    shared = True
+    for name, value in headers:
+        lower = name.lower()
+        # A length of nothing is harmless, and some browsers wait for one after a preflight.
+        if lower not in _FRAMING or (lower == "content-length" and value == "0" and not content):
+            lines.append(header_line(name, value))
+            shared = shared and is_shared_line(name, value)
+    fields = b"".join(lines)
+    if shared:
+        if len(_FIELDS) >= _FIELDS_MAX:
+            _FIELDS.clear()
+        _FIELDS[key] = fields
+    return fields
 
 
 # RFC 9110 sections 12.4.2 and 12.5.3.

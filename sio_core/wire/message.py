@@ -13,7 +13,16 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-__all__ = ["Fields", "Request", "Response", "header_line", "is_field_value", "parse_query", "share"]
+__all__ = [
+    "Fields",
+    "Request",
+    "Response",
+    "header_line",
+    "is_field_value",
+    "is_shared_line",
+    "parse_query",
+    "share",
+]
 
 # RFC 9110 section 5.6.2.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -158,10 +167,12 @@ _VALUES: Final[dict[bytes, str]] = {}
 _VALUES_MAX: Final = 1_024
 _VALUE_LENGTH_MAX: Final = 256
 
-# Names and values in the query strings of Engine.IO clients.
-_QUERY_WORDS: Final[dict[str, str]] = {
-    word: word for word in ("EIO", "transport", "sid", "t", "b64", "j", "polling", "websocket")
+# What is in the query strings of Engine.IO clients: whole parameters, and names.
+_PARAMETERS: Final[dict[str, tuple[str, str]]] = {
+    f"{name}={value}": (name, value)
+    for name, value in (("EIO", "4"), ("EIO", "3"), ("transport", "polling"), ("transport", "websocket"))
 }
+_PARAMETER_NAMES: Final[dict[str, str]] = {name: name for name in ("sid", "t", "b64", "j")}
 
 
 class Fields:
@@ -243,12 +254,15 @@ def parse_query(query: str) -> dict[str, str]:
     params: dict[str, str] = {}
     quoted = "%" in query or "+" in query
     for item in query.split("&"):
-        if item:
+        known = _PARAMETERS.get(item)
+        if known is not None:
+            params[known[0]] = known[1]
+        elif item:
             name, _, value = item.partition("=")
             if quoted:
                 name = unquote(name.replace("+", " "))
                 value = unquote(value.replace("+", " "))
-            params[_QUERY_WORDS.get(name, name)] = _QUERY_WORDS.get(value, value)
+            params[_PARAMETER_NAMES.get(name, name)] = value
     return params
 
 
@@ -345,8 +359,9 @@ class Response:
     def __init__(self, status: int, headers: list[tuple[str, str]] | None = None, body: bytes = b"") -> None:
         if headers is None:
             headers = []
-        for name, value in headers:
-            header_line(name, value)
+        for field in headers:
+            if field not in _LINES:
+                header_line(*field)
         self.status: int = status
         self.headers: list[tuple[str, str]] = headers
         self.body: bytes = body
@@ -400,8 +415,13 @@ def header_line(name: str, value: str) -> bytes:
         if not _FIELD_VALUE.fullmatch(value):
             raise ValueError(f"invalid value of the header {name}: {value!r}")
         line = f"{name}: {value}\r\n".encode("latin-1")
-        if len(line) <= _VALUE_LENGTH_MAX and name.lower() in _LINE_NAMES:
+        if is_shared_line(name, value):
             if len(_LINES) >= _LINES_MAX:
                 _LINES.clear()
             _LINES[(name, value)] = line
     return line
+
+
+def is_shared_line(name: str, value: str) -> bool:
+    """Say whether many responses have this header field, so that its line is worth keeping."""
+    return len(value) <= _VALUE_LENGTH_MAX and name.lower() in _LINE_NAMES

@@ -2,9 +2,10 @@
 
 :func:`accept` answers the handshake; then a :class:`WebSocket` takes the bytes of one connection and gives
 messages. A plain frame (a whole, masked, unfragmented message, not compressed) is read here: a slice, an
-unmasking, a decoding. Every other frame goes, once it is whole, to the protocol of ``websockets``, made when it
-is first needed: that judges control frames, reserved bits, masks, the order of fragments and close codes, and
-inflates. Sizes and numbers are bounded here, UTF-8 is checked here.
+unmasking, a decoding. So is the closing handshake as everybody does it. Every other frame goes, once it is whole, to
+the protocol of ``websockets``, made when it is first needed: that judges control frames, reserved bits, masks, the
+order of fragments and what is wrong with a close frame, and inflates. Sizes and numbers are bounded here, UTF-8 is
+checked here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 
 from websockets.exceptions import InvalidHeaderFormat, PayloadTooBig, ProtocolError
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import EXTERNAL_CLOSE_CODES, CloseCode, Frame, Opcode
 from websockets.headers import parse_extension
 from websockets.protocol import SERVER, Protocol
 from websockets.utils import accept_key
@@ -336,6 +337,18 @@ def _header(first: int, length: int) -> bytes:
 # RFC 6455 section 5.5.
 _CONTROL_MAX: Final = 125
 
+_CLOSE: Final = 0x88
+_CLOSE_CODES: Final = frozenset([int(code) for code in EXTERNAL_CLOSE_CODES])
+
+
+def _is_close_code(code: int) -> bool:
+    """Say whether a close frame may carry ``code`` (RFC 6455 section 7.4)."""
+    return code in _CLOSE_CODES or 3000 <= code < 5000
+
+
+def _close_frame(payload: bytes) -> bytes:
+    return bytes((_CLOSE, len(payload))) + payload
+
 
 class Closed:
     """Why nothing more will be read.
@@ -530,7 +543,28 @@ class WebSocket:
         stop = start + length
         if stop > end:
             return self._keep(data, pos, stop - pos)
+        if first == _CLOSE and self._protocol is None and self._receive_close(data, start, stop):
+            return -1
         return self._hand_over(data, pos, stop, messages)
+
+    def _receive_close(self, data: bytes, start: int, stop: int) -> bool:
+        """Read a close frame and answer it (RFC 6455 section 5.5.1); ``False`` if there is something wrong with it."""
+        payload = apply_mask(data[start:stop], data[start - 4 : start])
+        code: int = CloseCode.NO_STATUS_RCVD.value
+        reason = ""
+        if payload:
+            code = int.from_bytes(payload[:2], "big")
+            try:
+                reason = payload[2:].decode()
+            except UnicodeDecodeError:
+                return False
+            if len(payload) < 2 or not _is_close_code(code):
+                return False
+        if not self.close_sent:
+            self._close = _close_frame(payload)
+            self.close_sent = True
+        self._end(Closed(code, reason))
+        return True
 
     def _get_protocol(self) -> Protocol:
         protocol = self._protocol
@@ -539,6 +573,9 @@ class WebSocket:
             protocol = self._protocol = Protocol(SERVER, max_size=self._max_size + _CONTROL_MAX)
             if self._compression is not None:
                 protocol.extensions = [self._compression.extension]
+            if self.close_sent:
+                protocol.send_close()
+                protocol.data_to_send()
         return protocol
 
     def _hand_over(self, data: bytes, pos: int, stop: int, messages: list[str | bytes]) -> int:
@@ -615,7 +652,7 @@ class WebSocket:
         """Read nothing more; tell the peer the code if it has broken a rule (RFC 6455 section 7.1.7)."""
         if closed.error and not self.close_sent:
             # The code alone, as ws sends it; websockets would add its words.
-            self._close = b"\x88\x02" + closed.code.to_bytes(2, "big")
+            self._close = _close_frame(closed.code.to_bytes(2, "big"))
             self.close_sent = True
         self.closed = closed
         self.eventful = True
@@ -669,9 +706,19 @@ class WebSocket:
         """
         if self.close_sent:
             return
-        protocol = self._get_protocol()
-        try:
-            protocol.send_close(code, reason)
-        except ProtocolError as error:
-            raise ValueError(f"invalid close code {code} or reason: {error}") from error
-        self._take_close(protocol)
+        payload = b""
+        if code is not None:
+            if not _is_close_code(code):
+                raise ValueError(f"invalid close code {code}")
+            payload = code.to_bytes(2, "big") + reason.encode()
+        elif reason:
+            raise ValueError("the reason of a close frame needs a code")
+        if len(payload) > _CONTROL_MAX:
+            raise ValueError("the reason of a close frame is too long")
+        if self._protocol is not None:
+            self._protocol.send_close(code, reason)
+            self._take_close(self._protocol)
+        else:
+            self._close = _close_frame(payload)
+            self.close_sent = True
+            self.eventful = True

@@ -791,6 +791,60 @@ def test_an_expectation_ends_with_its_request() -> None:
     assert not read(post(b"Expect: 100-continue", b"Content-Length: 3", body=b"abcX\n")).expects_continue
 
 
+TARGETS = [
+    b"/",
+    b"/a?t=1",
+    b"/a?t=2",
+    b"/b#c",
+    b"*",
+    b"http://a/b",
+    b"http://b/",
+    b"/\x7f",
+    b"/a b",
+    b"//",
+    b"a",
+    b"",
+]
+REPEATED = [
+    b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET %s HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n",
+    b"HEAD %s HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET %s HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"POST %s HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+    b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(REPEATED), st.sampled_from(TARGETS)), min_size=2, max_size=6),
+    st.sampled_from([16, 19, 8_192]),
+)
+def test_what_a_head_repeats_is_read_as_if_it_came_first(
+    requests: list[tuple[bytes, bytes]], header_line: int
+) -> None:
+    limits = Limits(header_line=header_line)
+    reader = HttpReader(limits)
+    for head, target in requests:
+        alone = HttpReader(limits)
+        for each in (reader, alone):
+            each.receive_data(head % target)
+        assert summary(reader.events) == summary(alone.events)
+        assert (reader.keep_alive, reader.upgraded, reader.expects_continue, reader.in_body) == (
+            alone.keep_alive,
+            alone.upgraded,
+            alone.expects_continue,
+            alone.in_body,
+        )
+        for event in reader.events:
+            if isinstance(event, Request):
+                event.headers.clear()  # it is the receiver's own
+        reader.events.clear()
+        if reader.upgraded or not reader.keep_alive:
+            return
+
+
 def test_started() -> None:
     reader = HttpReader(LIMITS)
     assert not reader.started

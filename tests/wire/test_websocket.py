@@ -706,6 +706,17 @@ def test_close() -> None:
     assert repr(ws.closed) == "<Closed 1000 ok>"
 
 
+def test_control_frames_after_close() -> None:
+    ws = websocket()
+    ws.close(1001)
+    assert ws.receive_data(frame(PING, b"a") + frame(TEXT, b"b")) == ["b"]
+    assert ws.data_to_send() == b"\x8a\x01a\x88\x02\x03\xe9"
+    ws.receive_data(frame(CLOSE, b"\x03\xe9"))
+    assert ws.data_to_send() == b""
+    assert ws.closed is not None
+    assert (ws.closed.code, ws.closed.error) == (1001, "")
+
+
 def test_failing_after_close_sends_nothing() -> None:
     ws = websocket()
     ws.close(1000)
