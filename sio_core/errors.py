@@ -115,9 +115,12 @@ class ClusterTimeout(AdapterError):
 
     :ivar partial: the answers that came.
     :ivar missing: how many nodes did not answer.
+    :ivar nodes: the names of those, where the adapter knows its nodes by name; empty where it only counts them.
     """
 
-    def __init__(self, partial: Sequence[Any], missing: int) -> None:
-        super().__init__(f"timeout reached: missing {missing} responses")
+    def __init__(self, partial: Sequence[Any], missing: int, nodes: Sequence[str] = ()) -> None:
+        names = f" ({', '.join(nodes)})" if nodes else ""
+        super().__init__(f"timeout reached: missing {missing} responses{names}")
         self.partial = list(partial)
         self.missing = missing
+        self.nodes = list(nodes)

@@ -154,6 +154,26 @@ class Limits:
     recovery_departures: int = 1_000
     """Rooms left, kept of one session: what it was sent before may have to be sent again."""
 
+    # Cluster
+
+    cluster_queue_messages: int = 10_000
+    """Messages of one namespace that wait to be published. More fail with ``AdapterError``, and are counted."""
+
+    cluster_queue_bytes: int = 33_554_432
+    """Bytes of the messages of one namespace that wait to be published."""
+
+    cluster_message_bytes: int = 16_777_216
+    """Bytes of one message from another node. A larger one is dropped unread, and counted."""
+
+    cluster_publish_time: float = 2.0
+    """Seconds the engine may take to accept one message. Then it counts as failed."""
+
+    cluster_request_time: float = 5.0
+    """Seconds other nodes may take to answer a request that names no timeout, as with the official adapters."""
+
+    cluster_nodes: int = 1_000
+    """Other nodes that one namespace knows by their heartbeats. Those beyond are not counted as nodes."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar, overload
 
 from sio_core.adapters.base import AdapterFactory
+from sio_core.adapters.driver import Driver
 from sio_core.api.broadcast import BroadcastOperator, RemoteSocket
 from sio_core.api.generics import Data, Function
 from sio_core.api.hub import Hub
@@ -106,21 +107,22 @@ def make_data() -> dict[str, Any]:
 
 
 class Health(Resource):
-    """Answers a load balancer: 200, or 503 while the server drains."""
+    """Answers a load balancer: 200, or 503 while the server drains or is cut off from its cluster.
 
-    __slots__ = ("_is_healthy", "_path")
+    :param trouble: says what is wrong, in one word; empty if nothing is.
+    """
 
-    def __init__(self, path: str, is_healthy: Callable[[], bool]) -> None:
+    __slots__ = ("_path", "_trouble")
+
+    def __init__(self, path: str, trouble: Callable[[], str]) -> None:
         self._path = path
-        self._is_healthy = is_healthy
+        self._trouble = trouble
 
     def respond(self, request: Request) -> Response | None:
         if request.path != self._path:
             return None
-        healthy = self._is_healthy()
-        return Response(
-            200 if healthy else 503, [("Content-Type", "text/plain")], b"ok" if healthy else b"draining"
-        )
+        trouble = self._trouble()
+        return Response(503 if trouble else 200, [("Content-Type", "text/plain")], (trouble or "ok").encode())
 
 
 class Server(Service, Generic[Data]):
@@ -135,7 +137,7 @@ class Server(Service, Generic[Data]):
         and the events it missed; ``True``, or :class:`Recovery` with options.
     :param serve_client: whether the browser client is served.
     :param data_factory: makes what ``socket.data`` starts as.
-    :param health_path: answers 200, or 503 while the server drains.
+    :param health_path: answers 200, or 503 while the server drains or its adapter is degraded.
     :param options: those of :class:`EngineOptions`; ``path`` is ``/socket.io/`` by default.
     :raises TypeError: for an unknown option.
     :raises ValueError: for a bad value; the message names the option.
@@ -178,12 +180,15 @@ class Server(Service, Generic[Data]):
         )
         self.engine = self._hub.engine
         self.deadlines = self._hub.deadlines
+        self._driver = adapter if isinstance(adapter, Driver) else None
         self._serve_client = serve_client
         self._health_path = health_path
 
     # Serving
 
     def start(self, runtime: Runtime) -> None:
+        for namespace in list(self._hub.namespaces.values()):
+            namespace.adapter.check(runtime)
         self._hub.start(runtime)
         for namespace in list(self._hub.namespaces.values()):  # an adapter may make one as it starts
             runtime.spawn(namespace.adapter.start)
@@ -206,17 +211,23 @@ class Server(Service, Generic[Data]):
 
     def resources(self) -> list[Resource]:
         path = self._health_path
-        return [Health(path, lambda: not self.draining)] if path is not None else []
+        return [Health(path, self._trouble)] if path is not None else []
+
+    def _trouble(self) -> str:
+        if self.draining:
+            return "draining"
+        return "degraded" if self._driver is not None and self._driver.degraded else ""
 
     def stats(self) -> dict[str, Any]:
         """Return counts: what there is now, what has come and gone, and how often each bound was hit.
 
         ``sessions``, ``sockets`` and ``namespaces`` are there now. ``messages_received`` and ``packets_sent`` are
         Engine.IO packets since the server was made, ``bytes_received`` and ``bytes_sent`` their content, without what
-        carries it. ``limit_hits`` counts by the names of :class:`Limits` and of options.
+        carries it. ``limit_hits`` counts by the names of :class:`Limits` and of options. With the driver of a cluster,
+        ``adapter`` has its counts.
         """
         engine = self.engine
-        return {
+        counts: dict[str, Any] = {
             "messages_received": engine.messages_received,
             "bytes_received": engine.bytes_received,
             "packets_sent": engine.packets_sent,
@@ -226,6 +237,9 @@ class Server(Service, Generic[Data]):
             "namespaces": len(self._hub.namespaces),
             "limit_hits": dict(engine.limit_hits),
         }
+        if self._driver is not None:
+            counts["adapter"] = self._driver.stats()
+        return counts
 
     # Namespaces
 

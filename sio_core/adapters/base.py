@@ -15,12 +15,14 @@ from sio_core.engineio.deadlines import Deadlines
 from sio_core.engineio.packet import Encoded
 from sio_core.errors import AdapterError
 from sio_core.limits import Limits
+from sio_core.runtime import Runtime
 from sio_core.socketio.rooms import Rooms
 
 __all__ = [
     "Adapter",
     "AdapterFactory",
     "BroadcastOptions",
+    "Host",
     "LocalSockets",
     "RecoverySettings",
     "SavedSession",
@@ -39,9 +41,10 @@ class BroadcastOptions:
     :ivar local: only for the sockets of this process.
     :ivar compress: whether polling responses that carry it may be compressed.
     :ivar timeout: seconds to wait for answers; ``None`` for the default.
+    :ivar single: it is for one socket, whose answer is all that is waited for.
     """
 
-    __slots__ = ("compress", "except_", "local", "rooms", "timeout", "volatile")
+    __slots__ = ("compress", "except_", "local", "rooms", "single", "timeout", "volatile")
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class BroadcastOptions:
         local: bool = False,
         compress: bool = True,
         timeout: float | None = None,
+        single: bool = False,
     ) -> None:
         self.rooms = rooms
         self.except_ = except_
@@ -58,6 +62,7 @@ class BroadcastOptions:
         self.local = local
         self.compress = compress
         self.timeout = timeout
+        self.single = single
 
 
 @dataclass(slots=True)
@@ -112,10 +117,58 @@ class RecoverySettings:
         self.count_limit = count_limit
 
 
+class Host:
+    """The server, as an adapter of a cluster sees it.
+
+    :ivar count_limit: counts a bound that was hit, by its name.
+    :ivar default: the parser's way to convert what nobody else can; ``None`` if it has none.
+    """
+
+    __slots__ = ("_runtime", "count_limit", "deadlines", "default", "limits")
+
+    def __init__(
+        self,
+        limits: Limits,
+        deadlines: Deadlines,
+        runtime: Callable[[], Runtime | None],
+        count_limit: Callable[[str], None],
+        default: Callable[[Any], Any] | None,
+    ) -> None:
+        self.limits = limits
+        self.deadlines = deadlines
+        self._runtime = runtime
+        self.count_limit = count_limit
+        self.default = default
+
+    @property
+    def running(self) -> bool:
+        """Whether the server belongs to an event loop now."""
+        return self._runtime() is not None
+
+    @property
+    def runtime(self) -> Runtime:
+        """The event loop the server belongs to.
+
+        :raises AdapterError: if it does not run.
+        """
+        runtime = self._runtime()
+        if runtime is None:
+            raise AdapterError("the server is not running")
+        return runtime
+
+
 class LocalSockets(ABC):
     """The sockets of one namespace in this process, as an adapter sees them."""
 
     __slots__ = ()
+
+    @property
+    def host(self) -> Host:
+        """The server they belong to.
+
+        :raises AdapterError: if there is none.
+        """
+        raise AdapterError("these sockets belong to no server")
 
     @property
     def recovery(self) -> RecoverySettings | None:
@@ -141,9 +194,18 @@ class LocalSockets(ABC):
 
     @abstractmethod
     def deliver_with_ack(
-        self, ids: Iterable[str], data: list[Any], options: BroadcastOptions, ack: Callable[[list[Any]], None]
+        self,
+        ids: Iterable[str],
+        data: list[Any],
+        options: BroadcastOptions,
+        ack: Callable[[list[Any]], None],
+        forget_after: float | None = None,
     ) -> int:
-        """Send an event to sockets and have ``ack`` called with each answer; return how many sockets there are."""
+        """Send an event to sockets and have ``ack`` called with each answer; return how many sockets there are.
+
+        :param forget_after: seconds after which no answer is expected any more; ``None`` if the caller of
+            ``Namespace.broadcast_with_ack`` says when.
+        """
 
     @abstractmethod
     def details(self, ids: Iterable[str]) -> list[SocketDetails]:
@@ -171,6 +233,12 @@ class Adapter(ABC):
         self.name = name
         self.local = local
         self.rooms = Rooms()
+
+    def check(self, runtime: Runtime) -> None:  # noqa: B027 - most adapters run anywhere
+        """Called before the server starts.
+
+        :raises AdapterError: if the adapter does not work on this event loop.
+        """
 
     async def start(self) -> None:  # noqa: B027 - most adapters have nothing to start
         """Called when the server starts, or when the namespace is made by a running server."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any
 
-from sio_core.adapters.base import Adapter, AdapterFactory, LocalSockets, RecoverySettings, SavedSession
+from sio_core.adapters.base import Adapter, AdapterFactory, Host, LocalSockets, RecoverySettings, SavedSession
 from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
 from sio_core.api.broadcast import DONE
 from sio_core.api.handlers import Handler
@@ -141,6 +141,7 @@ class ConnectedClient(Client[Socket[Any]]):
 class Hub(Application):
     """The inner half of a server: everything but the serving.
 
+    :ivar host: what the adapters see of the server.
     :ivar namespaces: by their name.
     :ivar recovery: how lost sessions are recovered; ``None`` if they are not.
     :ivar thread: the thread the server belongs to; 0 before it runs.
@@ -159,6 +160,7 @@ class Hub(Application):
         "cleanup_empty_child_namespaces",
         "deadlines",
         "engine",
+        "host",
         "limits",
         "main",
         "max_handlers",
@@ -185,6 +187,9 @@ class Hub(Application):
         self._rate = self.limits.events_per_second
         self.deadlines = Deadlines()
         self.engine = Engine(engine_options, self, self.deadlines, self._now)
+        self.host = Host(
+            self.limits, self.deadlines, lambda: self._runtime, self.engine.count_limit, parser.default
+        )
         self.cleanup_empty_child_namespaces = cleanup_empty_child_namespaces
         self.namespaces: dict[str, Namespace[Any]] = {}
         self.recovery: RecoverySettings | None = None
@@ -194,6 +199,7 @@ class Hub(Application):
                 recovery_window, grace, self.limits, self._now, self.deadlines, self.engine.count_limit
             )
         self.thread = 0
+        self._runtime: Runtime | None = None
         self._adapter_factory = adapter
         self._connect_timeout = connect_timeout
         self._data_factory = data_factory
@@ -201,7 +207,6 @@ class Hub(Application):
         self._error_handlers: list[Callable[..., Any]] = []
         self._parents: list[ParentNamespace[Any]] = []
         self.parser = parser
-        self._runtime: Runtime | None = None
         self._skip_middlewares = skip_middlewares
         self.main = self.of("/")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, overload
 from sio_core.adapters.base import (
     Adapter,
     BroadcastOptions,
+    Host,
     LocalSockets,
     RecoverySettings,
     SavedSession,
@@ -21,6 +22,7 @@ from sio_core.api.generics import Data, Function
 from sio_core.api.handlers import NO_LIFECYCLE, Handlers
 from sio_core.api.outgoing import send_to
 from sio_core.api.socket import Socket, remove_from
+from sio_core.engineio.deadlines import NEVER, Timed
 from sio_core.engineio.packet import Encoded
 from sio_core.errors import AdapterError, LocalProtocolError
 from sio_core.ids import SocketId
@@ -43,6 +45,22 @@ def event(name: str) -> Callable[[Function], Function]:
         return function
 
     return mark
+
+
+class AckExpiry(Timed):
+    """Forgets the answers to a broadcast that did not come in time."""
+
+    __slots__ = ("_ack_id", "_sockets")
+
+    def __init__(self, sockets: list[Socket[Any]], ack_id: int) -> None:
+        super().__init__()
+        self._sockets = sockets
+        self._ack_id = ack_id
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        for socket in self._sockets:
+            socket.forget_ack(self._ack_id)
 
 
 class Namespace(LocalSockets, Generic[Data]):
@@ -380,6 +398,10 @@ class Namespace(LocalSockets, Generic[Data]):
     # What the adapter asks for
 
     @property
+    def host(self) -> Host:
+        return self.hub.host
+
+    @property
     def recovery(self) -> RecoverySettings | None:
         return self.hub.recovery
 
@@ -404,7 +426,12 @@ class Namespace(LocalSockets, Generic[Data]):
             self._notify_watchers(ids, data)
 
     def deliver_with_ack(
-        self, ids: Iterable[str], data: list[Any], options: BroadcastOptions, ack: Callable[[list[Any]], None]
+        self,
+        ids: Iterable[str],
+        data: list[Any],
+        options: BroadcastOptions,
+        ack: Callable[[list[Any]], None],
+        forget_after: float | None = None,
     ) -> int:
         ack_id = self.next_ack_id()
         packets = self.hub.encode_event(self.name, data, ack_id, options.compress)
@@ -415,17 +442,19 @@ class Namespace(LocalSockets, Generic[Data]):
             if answer is not None:
                 ack(answer)
 
-        count = 0
-        for member in list(ids):
-            socket = self.sockets.get(member)
-            if socket is not None:
-                count += 1
-                try:
-                    socket.expect_ack(ack_id, answered)
-                except LocalProtocolError:
-                    continue  # it has left too many unanswered: this one it will not answer either
-                socket.conn.send_packets(packets, options.volatile)
-        return count
+        chosen = [self.sockets[member] for member in ids if member in self.sockets]
+        for socket in chosen:
+            try:
+                socket.expect_ack(ack_id, answered)
+            except LocalProtocolError:
+                continue  # it has left too many unanswered: this one it will not answer either
+            socket.conn.send_packets(packets, options.volatile)
+        if forget_after is not None and chosen:
+            hub = self.hub
+            expiry = AckExpiry(chosen, ack_id)
+            expiry.deadline = hub.runtime.now() + forget_after
+            hub.deadlines.schedule(expiry)
+        return len(chosen)
 
     def _notify_watchers(self, ids: Iterable[str], data: list[Any]) -> None:
         for member in [member for member in ids if member in self.watched]:
@@ -467,6 +496,9 @@ class ParentNamespace(Namespace[Data]):
         super().__init__(name)
         self.matcher = matcher
         self.children: dict[str, Namespace[Data]] = {}
+
+    def bind(self, hub: Hub) -> None:
+        self._hub = hub  # it has no sockets: its children have adapters, it needs none
 
     def matches(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, bool]:
         """Whether a namespace of this name is to be made for a client with this auth payload."""

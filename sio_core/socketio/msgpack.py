@@ -64,6 +64,10 @@ class MsgpackParser(Parser):
         self._default = default
         self._encoder = msgspec.msgpack.Encoder(enc_hook=self._describe)
 
+    @property
+    def default(self) -> Callable[[Any], Any] | None:
+        return self._default
+
     def _describe(self, value: object) -> object:
         return describe(value, self._default)
 

@@ -90,6 +90,11 @@ class Parser(ABC):
 
     __slots__ = ()
 
+    @property
+    def default(self) -> Callable[[Any], Any] | None:
+        """Converts what nobody else can, for other nodes too; ``None`` if the parser has no such function."""
+        return None
+
     @abstractmethod
     def encode(self, packet: Packet) -> list[str | bytes]:
         """Return the messages of one packet: at most one ``str``, first, then any number of ``bytes``."""
@@ -166,6 +171,10 @@ class JsonParser(Parser):
         self._allow_placeholder_reuse = allow_placeholder_reuse
         self._default = default
         self._reviver = reviver
+
+    @property
+    def default(self) -> Callable[[Any], Any] | None:
+        return self._default
 
     def decoder(self, limits: Limits) -> Decoder:
         """Return a new decoder for one client."""

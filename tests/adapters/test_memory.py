@@ -48,7 +48,12 @@ class Sockets(LocalSockets):
         self.delivered.append((list(ids), data))
 
     def deliver_with_ack(
-        self, ids: Iterable[str], data: list[Any], options: BroadcastOptions, ack: Callable[[list[Any]], None]
+        self,
+        ids: Iterable[str],
+        data: list[Any],
+        options: BroadcastOptions,
+        ack: Callable[[list[Any]], None],
+        forget_after: float | None = None,
     ) -> int:
         chosen = list(ids)
         for member in chosen:

@@ -467,7 +467,12 @@ class Wire(LocalSockets):
         self.deliver_encoded(ids, self.encode(data, options, None), data, options)
 
     def deliver_with_ack(
-        self, ids: Iterable[str], data: list[Any], options: BroadcastOptions, ack: Callable[[list[Any]], None]
+        self,
+        ids: Iterable[str],
+        data: list[Any],
+        options: BroadcastOptions,
+        ack: Callable[[list[Any]], None],
+        forget_after: float | None = None,
     ) -> int:
         self.deliver(ids, data, options)
         return 0
