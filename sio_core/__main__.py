@@ -8,7 +8,9 @@ import logging
 import os
 import sys
 
+from sio_core.serving.run import RunOptions, run_workers
 from sio_core.serving.standalone import Service
+from sio_core.serving.supervisor import WorkersFailed, check_workers
 
 __all__ = ["main"]
 
@@ -45,14 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        load(options.server).run(
-            options.host,
-            options.port,
-            static=options.static,
-            workers=options.workers,
-            backend=options.backend,
-        )
-    except (ValueError, OSError) as error:
+        check_workers(options.workers)
+        if options.workers == 1:
+            load(options.server).run(
+                options.host, options.port, static=options.static, backend=options.backend
+            )
+        else:  # each worker imports the server: what it opens and starts then is the worker's own
+            run_options = RunOptions(
+                options.host, options.port, static=options.static, backend=options.backend
+            )
+            run_workers(lambda: load(options.server), options.workers, run_options)
+    except (ValueError, OSError, WorkersFailed) as error:
         print(f"sio_core: {error}", file=sys.stderr)
         return 2
     return 0

@@ -23,6 +23,7 @@ LAYERS = {
     "engineio": 2,
     "socketio": 2,
     "runtime": 3,
+    "channel": 3,
     "adapters": 3,
     "emitters": 3,
     "api": 4,

@@ -41,6 +41,27 @@ def test_it_serves_until_it_is_told_to_end(directory: Path, backend: str) -> Non
         assert process.wait(20) == 0
 
 
+def test_several_workers_serve(directory: Path) -> None:
+    command = [sys.executable, "-m", "sio_core", "run", "chatty:io", "--port", "0", "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=directory, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(3)]
+        assert [" is process " in line for line in lines] == [True, True, False]
+        assert "listening on http://127.0.0.1:" in lines[2]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_workers_that_cannot_import_the_server_say_so(directory: Path) -> None:
+    command = [sys.executable, "-m", "sio_core", "run", "nowhere:io", "--port", "0", "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    completed = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False)
+    assert completed.returncode == 2
+    assert "No module named 'nowhere'" in completed.stderr
+    assert "cannot start" in completed.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

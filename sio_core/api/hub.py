@@ -43,23 +43,17 @@ logger = logging.getLogger(__name__)
 
 
 class ConnectTimeout(Timed):
-    """Closes a session that has joined no namespace in time, also if nobody fetches the close packet."""
+    """Closes a session that has joined no namespace in time."""
 
-    __slots__ = ("_close_time", "_session")
+    __slots__ = ("_session",)
 
-    def __init__(self, session: Session, close_time: float) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._close_time = close_time
 
     def handle_deadline(self, now: float) -> None:
-        session = self._session
-        if session.state is OPEN:
-            self.deadline = now + self._close_time
-            session.close()
-        else:
-            self.deadline = NEVER
-            session.close(discard=True)
+        self.deadline = NEVER
+        self._session.close()
 
 
 class AttachmentTimeout(Timed):
@@ -251,7 +245,7 @@ class Hub(Application):
     # Sessions
 
     def opened(self, session: Session) -> None:
-        timeout = ConnectTimeout(session, self.limits.close_time)
+        timeout = ConnectTimeout(session)
         timeout.deadline = self._now() + self._connect_timeout
         self.deadlines.schedule(timeout)
         client = ConnectedClient(session, self.parser, self.limits, timeout)

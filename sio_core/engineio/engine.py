@@ -202,6 +202,7 @@ class Engine(SessionOwner):
     """The sessions of one server.
 
     :ivar clients: the open sessions by their id.
+    :ivar make_session_id: makes the id of a session, unless ``options.generate_id`` does.
     :ivar limit_hits: how often each bound was hit, by its name.
     """
 
@@ -213,6 +214,7 @@ class Engine(SessionOwner):
         "_proxies",
         "clients",
         "limit_hits",
+        "make_session_id",
         "unconnected",
     )
 
@@ -230,6 +232,7 @@ class Engine(SessionOwner):
         self._per_address: dict[str, int] = {}
         self._proxies = TrustedProxies(options.trusted_proxies)
         self.clients: dict[str, Session] = {}
+        self.make_session_id: Callable[[], str] = make_id
         self.limit_hits: dict[str, int] = {}
         self.unconnected = 0
 
@@ -402,7 +405,7 @@ class Engine(SessionOwner):
             return self._refuse(request, BAD_HANDSHAKE_METHOD, headers, {"method": request.method})
         if transport == WEBSOCKET and not upgrade:
             return self._refuse(request, BAD_REQUEST, headers, {"name": "TRANSPORT_HANDSHAKE_ERROR"})
-        return Open(SessionId(make_id()), protocol, headers)
+        return Open(SessionId(self.make_session_id()), protocol, headers)
 
     def _refuse(
         self,

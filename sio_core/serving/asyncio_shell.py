@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from typing import Any, Final
@@ -57,6 +58,15 @@ class AsyncioShell:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def adopt(self, handle: socket.socket, unread: bytes, keep_next: bool) -> None:
+        """Serve a connection that was accepted elsewhere. See :class:`AsyncioProtocol`."""
+        task = self.loop.create_task(self._adopt(handle, unread, keep_next))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _adopt(self, handle: socket.socket, unread: bytes, keep_next: bool) -> None:
+        await self.loop.connect_accepted_socket(lambda: AsyncioProtocol(self, unread, keep_next), handle)
+
     async def _wait_for(self, protocol: AsyncioProtocol, pending: Pending) -> None:
         try:
             result = await pending.awaitable
@@ -69,10 +79,16 @@ class AsyncioShell:
 class AsyncioProtocol(asyncio.Protocol):
     """One connection on an asyncio loop."""
 
-    __slots__ = ("_connection", "_reading", "_shell", "_transport")
+    __slots__ = ("_connection", "_keep_next", "_reading", "_shell", "_transport", "_unread")
 
-    def __init__(self, shell: AsyncioShell) -> None:
+    def __init__(self, shell: AsyncioShell, unread: bytes = b"", keep_next: bool = False) -> None:
+        """For a connection that comes from a sibling, ``unread`` is what was read there of it.
+
+        :param keep_next: see :class:`Connection`.
+        """
         self._shell = shell
+        self._unread = unread
+        self._keep_next = keep_next
         self._connection: Connection | None = None
         self._transport: asyncio.Transport | None = None
         self._reading = True
@@ -92,10 +108,19 @@ class AsyncioProtocol(asyncio.Protocol):
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         secure = transport.get_extra_info("sslcontext") is not None
         self._connection = Connection(
-            shell.site, self, shell.loop.time(), address=address, port=port, secure=secure
+            shell.site,
+            self,
+            shell.loop.time(),
+            address=address,
+            port=port,
+            secure=secure,
+            keep_next=self._keep_next,
         )
         shell.connections.add(self)
         shell.site.connection_made()
+        if self._unread:
+            unread, self._unread = self._unread, b""
+            self.data_received(unread)
 
     def data_received(self, data: bytes) -> None:
         connection = self._connection
@@ -135,6 +160,8 @@ class AsyncioProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self._connection is not None:
             self._connection.resume_writing(self._shell.loop.time())
+            if self._connection.departing:
+                self._depart(self._connection)
 
     # What the connection calls
 
@@ -193,12 +220,29 @@ class AsyncioProtocol(asyncio.Protocol):
             transport.abort()
         elif connection.closing:
             transport.close()
+        elif connection.departing:
+            self._depart(connection)
         elif connection.paused is self._reading:
             self._reading = not connection.paused
             if connection.paused:
                 transport.pause_reading()
             else:
                 transport.resume_reading()
+
+    def _depart(self, connection: Connection) -> None:
+        """Hand the connection over, once everything was written."""
+        transport, siblings = self._transport, self._shell.site.siblings
+        if transport is None or siblings is None or transport.is_closing():
+            return
+        if self._reading:
+            self._reading = False
+            transport.pause_reading()
+        if transport.get_write_buffer_size():
+            transport.set_write_buffer_limits(high=0)  # so that it says when nothing is left
+        else:
+            # The transport's own descriptor is closed, and this one goes on.
+            siblings.hand_over(os.dup(transport.get_extra_info("socket").fileno()), *connection.depart())
+            transport.abort()
 
 
 async def listen(

@@ -18,7 +18,7 @@ from sio_core.engineio.session import Carrier, Session
 from sio_core.engineio.states import CLOSED, POLLING
 from sio_core.serving.exchange import Exchange, is_websocket, upgrade_answer
 from sio_core.serving.site import Site
-from sio_core.wire.http import BadRequest, HttpReader, encode_response
+from sio_core.wire.http import BadRequest, HttpReader, Misdirected, encode_response
 from sio_core.wire.message import Request, Response
 from sio_core.wire.websocket import Rejected, WebSocket, accept
 
@@ -73,13 +73,17 @@ class Connection(Carrier):
     :ivar closing: the shell closes the connection once everything was written.
     :ivar aborting: the shell closes it at once.
     :ivar paused: the shell should not read for now.
-    :ivar changed: one of the three has changed since the shell last looked.
+    :ivar departing: once everything was written the shell hands the connection to ``site.siblings``, with what
+        :meth:`depart` gives.
+    :ivar changed: one of the four has changed since the shell last looked.
     """
 
     __slots__ = (
         "_base64",
         "_close_code",
         "_close_requested",
+        "_departing",
+        "_destination",
         "_driver",
         "_due",
         "_exchanges",
@@ -102,16 +106,37 @@ class Connection(Carrier):
         "blocked",
         "changed",
         "closing",
+        "departing",
         "paused",
     )
 
     def __init__(
-        self, site: Site, driver: Driver, now: float, *, address: str, port: int, secure: bool
+        self,
+        site: Site,
+        driver: Driver,
+        now: float,
+        *,
+        address: str,
+        port: int,
+        secure: bool,
+        keep_next: bool = False,
     ) -> None:
+        """:param keep_next: the first request is answered here, also if it is for a sibling."""
         self._site = site
         self._timer = ConnectionTimer(self)
         self._driver: Driver | None = driver
-        self._reader: HttpReader | None = HttpReader(site.limits, secure=secure, address=address, port=port)
+        siblings = site.siblings
+        reader = HttpReader(
+            site.limits,
+            secure=secure,
+            address=address,
+            port=port,
+            owner=siblings.owner if siblings is not None else None,
+        )
+        reader.keep_next = keep_next
+        self._reader: HttpReader | None = reader
+        self._departing: HttpReader | None = None  # what it has read is for a sibling
+        self._destination = -1
         self._exchanges: deque[Exchange] | None = deque()
         self._pending: Exchange | None = None
         self._reading: Exchange | None = None  # whose body comes next; it may have its answer already
@@ -133,6 +158,7 @@ class Connection(Carrier):
         self.closing = False
         self.aborting = False
         self.paused = False
+        self.departing = False
         self.changed = False
         self._set_deadline(now + site.limits.header_time)
 
@@ -147,6 +173,8 @@ class Connection(Carrier):
             if self._reader is not None and not self.closing:
                 self._reader.receive_data(data)
                 self._handle_requests(now)
+            elif self._departing is not None:
+                self._departing.receive_data(data)
             return
         messages = websocket.receive_data(data)
         session = self._session
@@ -232,6 +260,11 @@ class Connection(Carrier):
         self.changed = True
         self.wake()
 
+    def depart(self) -> tuple[int, bytes]:
+        """Return the sibling that goes on with this connection, and what was read for it."""
+        assert self._departing is not None
+        return self._destination, self._departing.rest
+
     def detach(self) -> None:
         """The shell is done with this connection."""
         self._driver = None
@@ -310,6 +343,8 @@ class Connection(Carrier):
                 self._receive_body(event)
             elif isinstance(event, BadRequest):
                 self._bad_request(event)
+            elif isinstance(event, Misdirected):
+                self._misdirected(event, reader)
             else:
                 self._end(now)
             reader = self._reader
@@ -341,8 +376,7 @@ class Connection(Carrier):
         site = self._site
         first = site.respond_first(request)
         engine = site.engine_for(request) if first is None else None
-        close = not reader.keep_alive and not is_followed(reader)
-        exchange = self._reading = Exchange(self, request, engine, close)
+        exchange = self._reading = Exchange(self, request, engine, not reader.keep_alive)
         assert self._exchanges is not None
         self._exchanges.append(exchange)
         if first is not None:
@@ -433,6 +467,19 @@ class Connection(Carrier):
         exchange.answer(Response(event.status, [], b""))
         self._reader = None
 
+    def _misdirected(self, event: Misdirected, reader: HttpReader) -> None:
+        """The next request is for a sibling: it gets the connection when the requests before are answered."""
+        self._departing, self._reader = reader, None
+        self._destination = event.owner
+        self._due = NEVER
+        self._pause(True)
+        self._depart_when_idle()
+
+    def _depart_when_idle(self) -> None:
+        if self._departing is not None and not self._exchanges and not self.closing:
+            self.departing = True
+            self.changed = True
+
     def exchange_ready(self, exchange: Exchange) -> None:
         self.wake()
 
@@ -459,6 +506,7 @@ class Connection(Carrier):
                 self._close()
                 return
         self._await_request(self._now)
+        self._depart_when_idle()
         reader = self._reader
         if self.paused and self._pending is None and reader is not None:
             if reader.held and not reader.events:
@@ -652,11 +700,3 @@ class Connection(Carrier):
         """Whether a session's WebSocket is open here."""
         session = self._session
         return session is not None and session.state is not CLOSED
-
-
-def is_followed(reader: HttpReader) -> bool:
-    """Whether what was read at once holds a request behind the one that is being looked at.
-
-    What the reader says of the connection then is said of that one.
-    """
-    return any([isinstance(event, (Request, BadRequest)) for event in reader.events])

@@ -12,7 +12,7 @@ from sio_core.engineio.engine import Engine
 from sio_core.limits import Limits
 from sio_core.wire.message import Request, Response
 
-__all__ = ["Resource", "Site", "not_found"]
+__all__ = ["Resource", "Siblings", "Site", "not_found"]
 
 NOT_FOUND: Final = 404
 
@@ -27,6 +27,24 @@ class Resource(ABC):
         """Return the answer, or ``None`` if the request is not for this resource."""
 
 
+class Siblings(ABC):
+    """The other processes that serve the same address."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def owner(self, head: bytes) -> int:
+        """Return which other process a request is for, from its head; -1 if this one answers it."""
+
+    @abstractmethod
+    def hand_over(self, descriptor: int, owner: int, unread: bytes) -> None:
+        """Give a connection to another process.
+
+        :param descriptor: the connection's, closed by this.
+        :param unread: what was read of it and not answered.
+        """
+
+
 class Site:
     """The engines and resources of one listener.
 
@@ -34,6 +52,7 @@ class Site:
     :ivar resources: asked after them.
     :ivar connections: how many connections are open.
     :ivar on_idle: called when the last connection has ended.
+    :ivar siblings: the other processes that serve the same address, if there are any.
     """
 
     __slots__ = (
@@ -46,6 +65,7 @@ class Site:
         "on_idle",
         "resources",
         "resources_first",
+        "siblings",
     )
 
     def __init__(
@@ -63,6 +83,7 @@ class Site:
         self.resources = list(resources)
         self.connections = 0
         self.on_idle: Callable[[], object] | None = None
+        self.siblings: Siblings | None = None
         self._date = ""
         self._date_until = 0.0
 

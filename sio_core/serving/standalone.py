@@ -5,39 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import ssl as tls
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from importlib.util import find_spec
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import anyio.abc
-import sniffio
-from anyio.streams.tls import TLSListener
 
 from sio_core.engineio.deadlines import Deadlines
 from sio_core.engineio.engine import Engine
+from sio_core.ids import make_worker_session_id
 from sio_core.runtime import Runtime
-from sio_core.serving import asyncio_shell
 from sio_core.serving.asgi import AsgiShell, WrappedApplication
 from sio_core.serving.asgi_scope import Application, Receive, Scope, Send
 from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
 from sio_core.serving.clock import run_clock
+from sio_core.serving.listeners import Shell, accept, bind, make_shell
+from sio_core.serving.run import Lifespan, RunOptions, run_alone, run_workers
 from sio_core.serving.site import Resource, Site
 from sio_core.serving.static_files import StaticFiles
+from sio_core.serving.supervisor import check_workers
 from sio_core.serving.trio_shell import StreamDriver, StreamShell
-
-if sys.platform != "win32":
-    import resource
+from sio_core.serving.worker import Intake, OtherWorkers
+from sio_core.serving.worker_link import WorkerLink
 
 __all__ = ["Listening", "Service"]
 
-BACKLOG: Final = 2_048
 DRAIN_TIME: Final = 10.0
 """Seconds that connections get to end after they were told to."""
 
@@ -127,35 +124,40 @@ class Service(ABC):
         ssl: tls.SSLContext | None = None,
         backend: str = "asyncio",
         use_uvloop: bool | None = None,
+        lifespan: Lifespan | None = None,
+        on_listening: Callable[[str], object] | None = None,
     ) -> None:
         """Serve until SIGINT or SIGTERM; the first lets clients go gently, the second ends at once.
 
         :param static: a directory to serve beside, ``index.html`` for ``/``.
+        :param workers: processes, forked from this one, that serve the address together. A program starts its
+            threads and opens its files and connections in ``lifespan`` then: they do not survive the fork.
         :param backend: ``asyncio`` or ``trio``.
         :param use_uvloop: whether asyncio runs on uvloop; by default if it is installed.
-        :raises ValueError: for another backend, or a number of workers that is not supported.
+        :param lifespan: ``lifespan(server)`` is an asynchronous context manager, entered in the event loop of each
+            worker before it accepts connections, and left after the last connection has ended.
+        :param on_listening: called with the address to open, once connections are accepted; with several workers
+            in this process.
+        :raises ValueError: for another backend, or what several workers cannot do.
         :raises OSError: if the address cannot be bound.
+        :raises WorkersFailed: if no worker can be kept running.
         """
-        if backend not in {"asyncio", "trio"}:
-            raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
-        if workers != 1:
-            raise ValueError(f"workers must be 1, not {workers!r}")
-        raise_file_limit()
-        options: dict[str, Any] = {}
-        if backend == "asyncio":
-            options["use_uvloop"] = find_spec("uvloop") is not None if use_uvloop is None else use_uvloop
-
-        async def serve() -> None:
-            with ExitStack() as stack:
-                signals = stack.enter_context(anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
-                async with self.listen(host, port, static=static, ssl=ssl) as listening:
-                    logger.info("listening on %s", listening.url)
-                    async for number in signals:
-                        logger.info("%s: closing", signal.Signals(number).name)
-                        break
-                    stack.close()  # the next one ends the process at once again
-
-        anyio.run(serve, backend=backend, backend_options=options)
+        options = RunOptions(
+            host,
+            port,
+            static=static,
+            ssl=ssl,
+            backend=backend,
+            use_uvloop=use_uvloop,
+            lifespan=lifespan,
+            on_listening=on_listening,
+        )
+        check_workers(workers)
+        if workers == 1:
+            run_alone(self, options)
+        else:
+            self.check_for_workers()
+            run_workers(lambda: self, workers, options)
 
     async def wait_for_signal(self) -> None:
         """Wait for SIGINT or SIGTERM; from then on they end the process at once again."""
@@ -182,103 +184,106 @@ class Service(ABC):
         :raises ValueError: if ``static`` is no directory.
         """
         services = [self, *engines]
+        site = self._make_site(services, static)
+        handles = bind(host, port)
+        bound_host, bound_port = handles[0].getsockname()[:2]
+
+        async def start(shell: Shell, task_group: anyio.abc.TaskGroup) -> Callable[[], None]:
+            return await accept(shell, handles, ssl, task_group)
+
+        with ExitStack() as stack:
+            for handle in handles:
+                stack.callback(handle.close)
+            async with self._serving(services, site, start):
+                yield Listening(site, bound_host, bound_port, ssl is not None)
+
+    @asynccontextmanager
+    async def listen_as_worker(
+        self, link: WorkerLink, *, static: str | Path | None = None
+    ) -> AsyncGenerator[Intake, None]:
+        """Serve what a supervisor gives, inside a running loop, for as long as the block lasts.
+
+        :raises ValueError: if ``static`` is no directory.
+        """
+        site = self._make_site([self], static)
+        site.siblings = OtherWorkers(link)
+        intake = Intake(link, site)
+
+        async def start(shell: Shell, task_group: anyio.abc.TaskGroup) -> Callable[[], None]:
+            task_group.start_soon(intake.run, shell, task_group)
+            return intake.stop
+
+        async with self._serving([self], site, start):
+            link.announce()
+            yield intake
+
+    def _make_site(self, services: Sequence[Service], static: str | Path | None) -> Site:
         resources = [resource for service in services for resource in service.resources()]
         if static is not None:
             resources.append(StaticFiles(Path(static)))
-        site = Site(
+        return Site(
             [service.engine for service in services],
             self.engine.options.limits,
             self.deadlines,
             [resource for service in services for resource in service.resources_first()],
             resources,
         )
-        handles = bind(host, port)
-        bound_host, bound_port = handles[0].getsockname()[:2]
+
+    @asynccontextmanager
+    async def _serving(
+        self,
+        services: Sequence[Service],
+        site: Site,
+        start: Callable[[Shell, anyio.abc.TaskGroup], Awaitable[Callable[[], None]]],
+    ) -> AsyncGenerator[None, None]:
+        """Run services for as long as the block lasts, on connections that ``start`` brings; it returns what stops."""
         failure: Exception | None = None
-        async with AsyncExitStack() as stack:
-            for handle in handles:
-                stack.callback(handle.close)
-            async with anyio.create_task_group() as task_group:
-                runtime = Runtime.current(task_group)
-                for service in services:
-                    service.begin(runtime, task_group.start_soon)
-                stopping = anyio.Event()
-                self._stops.append(stopping)
+        async with anyio.create_task_group() as task_group:
+            runtime = Runtime.current(task_group)
+            for service in services:
+                service.begin(runtime, task_group.start_soon)
+            stopping = anyio.Event()
+            self._stops.append(stopping)
+            try:
+                shell = make_shell(site, task_group, runtime)
+                stop = await start(shell, task_group)
+                self._shells.append(shell)
+                task_group.start_soon(stop_when, stopping, stop)
                 try:
-                    shell: AsyncioShell | StreamShell
-                    if sniffio.current_async_library() == "asyncio":
-                        shell, stop = await self._listen_asyncio(site, handles, ssl)
-                    else:
-                        shell, stop = await self._listen_streams(site, handles, ssl, task_group, runtime)
-                    self._shells.append(shell)
-                    task_group.start_soon(stop_when, stopping, stop)
-                    try:
-                        yield Listening(site, bound_host, bound_port, ssl is not None)
-                    except Exception as error:
-                        failure = error  # the task group would wrap it
-                    finally:
-                        with anyio.CancelScope(shield=True):
-                            stop()
-                            for service in services:
-                                await service.close()
-                            await drain(shell)
-                            self._shells.remove(shell)
-                            for service in services:
-                                await service.settle()
+                    yield
+                except Exception as error:
+                    failure = error  # the task group would wrap it
                 finally:
-                    self._stops.remove(stopping)
-                    for service in services:
-                        service.end()
-                    task_group.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        stop()
+                        for service in services:
+                            await service.close()
+                        await drain(shell)
+                        self._shells.remove(shell)
+                        for service in services:
+                            await service.settle()
+            finally:
+                self._stops.remove(stopping)
+                for service in services:
+                    service.end()
+                task_group.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
-    async def _listen_asyncio(
-        self, site: Site, handles: list[socket.socket], context: tls.SSLContext | None
-    ) -> tuple[AsyncioShell, Callable[[], None]]:
-        shell = AsyncioShell(site, asyncio.get_running_loop())
-        servers = [
-            await asyncio_shell.listen(shell, handle, context, site.limits.tls_handshake_time)
-            for handle in handles
-        ]
+    # Being one of several workers
 
-        def stop() -> None:
-            shell.closed = True
-            for server in servers:
-                server.close()
+    def check_for_workers(self) -> None:
+        """Make sure that several workers can serve this.
 
-        return shell, stop
+        :raises ValueError: saying what they cannot do.
+        """
+        if self.engine.options.generate_id is not None:
+            raise ValueError("generate_id cannot be used with workers: the session id names the worker")
 
-    async def _listen_streams(
-        self,
-        site: Site,
-        handles: list[socket.socket],
-        context: tls.SSLContext | None,
-        task_group: anyio.abc.TaskGroup,
-        runtime: Runtime,
-    ) -> tuple[StreamShell, Callable[[], None]]:
-        shell = StreamShell(site, task_group, runtime)
-        scope = anyio.CancelScope()
-
-        async def accept(stream: anyio.abc.ByteStream) -> None:
-            await shell.serve(stream, secure=context is not None)
-
-        async def serve(handle: socket.socket) -> None:
-            listener: Any = await anyio.abc.SocketListener.from_socket(handle)
-            if context is not None:
-                listener = TLSListener(
-                    listener,
-                    context,
-                    standard_compatible=False,
-                    handshake_timeout=site.limits.tls_handshake_time,
-                )
-            async with listener:
-                with scope:
-                    await listener.serve(accept, task_group)
-
-        for handle in handles:
-            task_group.start_soon(serve, handle.dup())
-        return shell, scope.cancel
+    def become_worker(self, link: WorkerLink) -> None:
+        """Be one of several workers from now on, before anything is served."""
+        self.check_for_workers()
+        self.engine.make_session_id = partial(make_worker_session_id, link.index)
 
     # Serving in somebody else's server
 
@@ -415,45 +420,3 @@ async def drain(shell: AsyncioShell | StreamShell) -> None:
         driver.abort()
     if shell.site.connections:
         await idle.wait()
-
-
-def raise_file_limit() -> None:
-    """Let the process open as many files as it may: each connection is one."""
-    if sys.platform != "win32":
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Return listening sockets for every address of a host, all on one port.
-
-    :raises OSError: if one cannot be bound.
-    """
-    handles: list[socket.socket] = []
-    addresses = dict.fromkeys(
-        (family, address)
-        for family, _, _, _, address in socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    )
-    try:
-        for family, address in addresses:
-            handle = socket.socket(family, socket.SOCK_STREAM)
-            handles.append(handle)
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            handle.setblocking(False)
-            chosen = (
-                address[0],
-                port or (handles[0].getsockname()[1] if len(handles) > 1 else 0),
-                *address[2:],
-            )
-            handle.bind(chosen)
-            handle.listen(BACKLOG)
-    except OSError as error:
-        for handle in handles:
-            handle.close()
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return handles

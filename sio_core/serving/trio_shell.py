@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -49,11 +50,17 @@ class StreamShell:
         for driver in ready:
             driver.flush()
 
-    async def serve(self, stream: anyio.abc.ByteStream, *, secure: bool) -> None:
-        """Serve one accepted connection until it ends."""
+    async def serve(
+        self, stream: anyio.abc.ByteStream, *, secure: bool, unread: bytes = b"", keep_next: bool = False
+    ) -> None:
+        """Serve one accepted connection until it ends.
+
+        :param unread: what was read of it elsewhere.
+        :param keep_next: see :class:`Connection`.
+        """
         peer: Any = stream.extra(anyio.abc.SocketAttribute.remote_address, None)
         address, port = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
-        driver = StreamDriver(self, stream, address, port, secure)
+        driver = StreamDriver(self, stream, address, port, secure, unread, keep_next)
         self.connections.add(driver)
         self.site.connection_made()
         try:
@@ -78,15 +85,24 @@ class StreamDriver:
         "_shell",
         "_socket",
         "_stream",
+        "_unread",
         "_unsent",
         "_wakeup",
     )
 
     def __init__(
-        self, shell: StreamShell, stream: anyio.abc.ByteStream, address: str, port: int, secure: bool
+        self,
+        shell: StreamShell,
+        stream: anyio.abc.ByteStream,
+        address: str,
+        port: int,
+        secure: bool,
+        unread: bytes,
+        keep_next: bool,
     ) -> None:
         self._shell = shell
         self._stream = stream
+        self._unread = unread
         self._socket: Any = None if secure else stream.extra(anyio.abc.SocketAttribute.raw_socket, None)
         self._output: list[bytes] = []
         self._unsent = 0
@@ -95,7 +111,13 @@ class StreamDriver:
         self._reading.set()
         self._scope = anyio.CancelScope()
         self._connection = Connection(
-            shell.site, self, shell.now(), address=address, port=port, secure=secure
+            shell.site,
+            self,
+            shell.now(),
+            address=address,
+            port=port,
+            secure=secure,
+            keep_next=keep_next,
         )
 
     async def run(self) -> None:
@@ -118,12 +140,15 @@ class StreamDriver:
     async def _read(self) -> None:
         connection = self._connection
         while True:
-            try:
-                data = await self._stream.receive(READ_SIZE)
-            except anyio.EndOfStream:
-                connection.receive_eof(self._shell.now())
-                self._take()
-                return
+            if self._unread:
+                data, self._unread = self._unread, b""
+            else:
+                try:
+                    data = await self._stream.receive(READ_SIZE)
+                except anyio.EndOfStream:
+                    connection.receive_eof(self._shell.now())
+                    self._take()
+                    return
             connection.receive_data(data, self._shell.now())
             self._take()
             if connection.paused:
@@ -155,7 +180,9 @@ class StreamDriver:
         connection = self._connection
         while True:
             if not self._output:
-                if connection.closing:
+                if connection.departing:
+                    self._depart()
+                if connection.closing or connection.departing:
                     self._scope.cancel()
                     return
                 await self._wakeup.wait()
@@ -166,6 +193,14 @@ class StreamDriver:
             self._unsent -= len(output)
             if connection.blocked and self._unsent <= HIGH_WATER // 4:
                 connection.resume_writing(self._shell.now())
+
+    def _depart(self) -> None:
+        """Hand the connection over: everything was written."""
+        siblings = self._shell.site.siblings
+        handle: Any = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        if siblings is not None:
+            # The stream's own descriptor is closed, and this one goes on.
+            siblings.hand_over(os.dup(handle.fileno()), *self._connection.depart())
 
     # What the connection calls
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -21,7 +22,16 @@ from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserU
 from sio_core.limits import Limits
 from sio_core.wire.message import Fields, Request, Response, header_line, is_shared_line, share
 
-__all__ = ["END", "BadRequest", "End", "HttpEvent", "HttpReader", "compress_body", "encode_response"]
+__all__ = [
+    "END",
+    "BadRequest",
+    "End",
+    "HttpEvent",
+    "HttpReader",
+    "Misdirected",
+    "compress_body",
+    "encode_response",
+]
 
 
 class BadRequest:
@@ -53,7 +63,20 @@ class End:
 END: Final = End()
 """The event that says that the latest request is complete."""
 
-HttpEvent = Request | bytes | End | BadRequest
+
+class Misdirected:
+    """The last event of a reader: what follows is for another process, and is kept in ``rest``, its head included.
+
+    :ivar owner: which process that is.
+    """
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: int) -> None:
+        self.owner: int = owner
+
+
+HttpEvent = Request | bytes | End | BadRequest | Misdirected
 
 # What the reader reads next.
 _HEAD: Final = 0
@@ -62,7 +85,7 @@ _CHUNK_SIZE: Final = 2
 _CHUNK_DATA: Final = 3
 _CHUNK_END: Final = 4
 _TRAILER: Final = 5
-# Bytes that are not, or not yet, to be read as HTTP.
+# Bytes that are not, or not yet, or not here to be read as HTTP.
 _UPGRADED: Final = 6
 _DONE: Final = 7
 
@@ -132,7 +155,8 @@ class HttpReader:
         event ever.
     :ivar upgraded: the latest request asks for an upgrade. What follows it is kept in ``rest``; a caller that
         declines the upgrade calls :meth:`resume`.
-    :ivar rest: the bytes after an upgrade request.
+    :ivar rest: the bytes after an upgrade request, or those of a misdirected one.
+    :ivar keep_next: the next request is read whoever it is for.
     :ivar held: there are more than ``limits.pipelined_requests`` requests in what was received at once. The
         others wait, not parsed, until the next :meth:`resume` or :meth:`receive_data`.
     :ivar keep_alive: another request may follow the latest one on this connection (RFC 9112 section 9.3).
@@ -147,6 +171,7 @@ class HttpReader:
         "_left",
         "_limits",
         "_overhead",
+        "_owner",
         "_port",
         "_secure",
         "_state",
@@ -154,11 +179,22 @@ class HttpReader:
         "expects_continue",
         "held",
         "keep_alive",
+        "keep_next",
         "rest",
         "upgraded",
     )
 
-    def __init__(self, limits: Limits, *, secure: bool = False, address: str = "", port: int = 0) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        secure: bool = False,
+        address: str = "",
+        port: int = 0,
+        owner: Callable[[bytes], int] | None = None,
+    ) -> None:
+        """:param owner: tells from a head which other process the request is for; -1: it is for this one."""
+        self._owner: Callable[[bytes], int] | None = owner
         self._limits: Limits = limits
         self._secure: bool = secure
         self._address: str = address
@@ -177,6 +213,7 @@ class HttpReader:
         self.upgraded: bool = False
         self.rest: bytes = b""
         self.held: bool = False
+        self.keep_next: bool = False
         self.keep_alive: bool = True
         self.expects_continue: bool = False
 
@@ -241,6 +278,8 @@ class HttpReader:
                     self._check_partial(0)
                     return
                 stop += 4
+                if self._owner is not None and self._is_misdirected(data, pos, stop):
+                    return
                 self._budget -= 1
                 self._read_head(data if stop - pos == end else data[pos:stop])
                 pos = stop
@@ -259,6 +298,20 @@ class HttpReader:
                     self.rest = data[pos:]
                 # After a request that closes the connection nothing counts (RFC 9112 section 9.6).
                 return
+
+    def _is_misdirected(self, data: bytes, pos: int, stop: int) -> bool:
+        """Stop reading before a request that is for another process."""
+        if self.keep_next:
+            self.keep_next = False
+            return False
+        assert self._owner is not None
+        owner = self._owner(data[pos:stop])
+        if owner < 0:
+            return False
+        self.events.append(Misdirected(owner))
+        self.rest = data[pos:]
+        self._state = _UPGRADED
+        return True
 
     def _read_head(self, head: bytes) -> None:
         """Parse a complete head, its empty line included."""

@@ -9,7 +9,7 @@ import pytest
 from sio_core.engineio.engine import Pending
 from sio_core.limits import Limits
 from sio_core.serving.connection import Connection
-from sio_core.serving.site import Resource, Site
+from sio_core.serving.site import Resource, Siblings, Site
 from sio_core.wire.message import Request, Response
 from tests.engineio.world import World
 
@@ -25,6 +25,16 @@ class Page(Resource):
         return Response(200, [], b"x" * 100_000) if request.path == "/page" else None
 
 
+class Others(Siblings):
+    """Whoever asks for ``/elsewhere`` asks for process 7."""
+
+    def owner(self, head: bytes) -> int:
+        return 7 if head.startswith(b"GET /elsewhere") else -1
+
+    def hand_over(self, descriptor: int, owner: int, unread: bytes) -> None:
+        raise AssertionError("there is no descriptor here")
+
+
 class Peer:
     """The other end of a connection, and the shell between: what is not taken piles up as in a transport."""
 
@@ -35,8 +45,15 @@ class Peer:
         self.received = b""
         self.pending: list[Pending] = []
         self.due = False
-        site = Site([world.engine], world.options.limits, world.deadlines, [], [Page()])
+        site = self.site = Site([world.engine], world.options.limits, world.deadlines, [], [Page()])
         self.connection = Connection(site, self, world.now, address="192.0.2.1", port=5, secure=False)
+
+    def connect_again(self, keep_next: bool = False) -> None:
+        """Be another connection, of a process that has siblings."""
+        self.site.siblings = Others()
+        self.connection = Connection(
+            self.site, self, self.world.now, address="192.0.2.1", port=5, secure=False, keep_next=keep_next
+        )
 
     # What the connection calls
 
@@ -124,25 +141,6 @@ def frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
 
 
 CLOSE = frame(8)
-
-
-# Several requests at once
-
-
-def test_only_the_last_of_several_requests_closes_the_connection() -> None:
-    client = peer()
-    client.send(
-        "GET /page HTTP/1.1\r\nHost: here\r\n\r\nGET /no HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
-    )
-    assert client.statuses == [200, 404]
-    assert client.ended
-
-
-def test_a_request_before_one_that_is_none_has_its_answer() -> None:
-    client = peer()
-    client.send("GET /page HTTP/1.1\r\nHost: here\r\n\r\nno request\r\n\r\n")
-    assert client.statuses == [200, 400]
-    assert client.ended
 
 
 # Bodies of requests that have their answer
@@ -357,3 +355,61 @@ def test_a_pong_leaves_before_what_is_said_to_the_message_behind_the_ping() -> N
     client.received = b""
     client.send(ping + goodbye)
     assert client.received == b"\x8a\x01?" + b"\x88\x02\x03\xe8"
+
+
+# Requests for another process
+
+
+def test_a_connection_departs_with_a_request_that_is_for_another() -> None:
+    client = peer()
+    client.connect_again()
+    client.request("/page")
+    assert client.statuses == [200]
+    client.send("GET /elsewhere HTTP/1.1\r\nHost: here\r\n\r\nand more")
+    assert client.connection.departing
+    assert client.connection.paused
+    client.connection.receive_data(b" and more", client.world.now)
+    assert client.connection.depart() == (
+        7,
+        b"GET /elsewhere HTTP/1.1\r\nHost: here\r\n\r\nand more and more",
+    )
+    assert client.seen() == b""
+    client.advance(100)
+    assert not client.connection.closing
+
+
+def test_it_departs_after_the_answers_before() -> None:
+    client = peer()
+    client.connect_again()
+    session = client.world.open()
+    client.send(
+        f"GET {POLLING}&sid={session.id} HTTP/1.1\r\nHost: here\r\n\r\n"
+        "GET /elsewhere HTTP/1.1\r\nHost: here\r\n\r\n"
+    )
+    assert not client.connection.departing
+    assert client.connection.paused
+    session.send("hello")
+    client.world.flush()
+    client.settle()
+    assert client.statuses == [200]
+    assert client.connection.departing
+
+
+def test_nothing_departs_behind_an_answer_that_closes() -> None:
+    client = peer()
+    client.connect_again()
+    client.send(
+        "GET /page HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\nGET /elsewhere HTTP/1.1\r\n\r\n"
+    )
+    assert client.statuses == [200]
+    assert client.ended
+    assert not client.connection.departing
+
+
+def test_a_request_that_must_be_answered_here_is() -> None:
+    client = peer()
+    client.connect_again(keep_next=True)
+    client.request("/elsewhere")
+    assert client.statuses == [404]
+    client.request("/elsewhere")
+    assert client.connection.departing

@@ -18,6 +18,7 @@ from sio_core.wire.http import (
     BadRequest,
     HttpEvent,
     HttpReader,
+    Misdirected,
     choose_coding,
     compress_body,
     encode_response,
@@ -1057,3 +1058,46 @@ def test_choices_are_bounded() -> None:
     for number in range(200):
         compress_body(b"a" * 100, f"gzip;q=0.{number}, x{number}", 1)
     assert compress_body(b"a" * 100, "deflate", 1)[1] == "deflate"
+
+
+# Requests that are for another process
+
+
+def owner_of(head: bytes) -> int:
+    """``/2`` is for process 2, and so on; ``/`` for this one."""
+    return int(head[5:6]) if head[5:6].isdigit() else -1
+
+
+@given(cuts=st.lists(st.integers(0, 300), max_size=6), after=st.binary(max_size=40))
+def test_a_misdirected_request_is_kept_with_all_that_follows(cuts: list[int], after: bytes) -> None:
+    mine = post(b"Content-Length: 5", body=b"hello")
+    other = get(b"Cookie: a=b", line=b"GET /2 HTTP/1.1") + after
+    reader = HttpReader(LIMITS, owner=owner_of)
+    data = mine + GET + other
+    start = 0
+    for cut in [*sorted(cuts), len(data)]:
+        reader.receive_data(data[start:cut])
+        start = max(start, cut)
+    *events, last = reader.events
+    assert isinstance(last, Misdirected)
+    assert last.owner == 2
+    assert [event[0] for event in summary(events) if isinstance(event, tuple)] == ["POST", "GET"]
+    assert reader.rest == other
+
+
+def test_a_misdirected_request_waits_for_its_turn() -> None:
+    reader = HttpReader(Limits(pipelined_requests=1), owner=owner_of)
+    reader.receive_data(GET + GET + get(line=b"GET /3 HTTP/1.1"))
+    assert reader.held
+    reader.resume()
+    reader.resume()
+    last = reader.events[-1]
+    assert isinstance(last, Misdirected)
+    assert last.owner == 3
+
+
+def test_the_next_request_may_be_kept_whoever_it_is_for() -> None:
+    reader = HttpReader(LIMITS, owner=owner_of)
+    reader.keep_next = True
+    reader.receive_data(get(line=b"GET /2 HTTP/1.1") * 2)
+    assert [type(event) for event in reader.events] == [Request, type(END), Misdirected]

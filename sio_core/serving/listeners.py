@@ -1,0 +1,138 @@
+"""Sockets that listen, and what each event loop does with the connections that come in."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl as tls
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import sniffio
+from anyio.streams.tls import TLSListener
+
+from sio_core.runtime import Runtime
+from sio_core.serving import asyncio_shell
+from sio_core.serving.asyncio_shell import AsyncioShell
+from sio_core.serving.site import Site
+from sio_core.serving.trio_shell import StreamShell
+
+if sys.platform != "win32":
+    import resource
+
+__all__ = ["Shell", "accept", "bind", "make_shell", "raise_file_limit"]
+
+Shell = AsyncioShell | StreamShell
+
+BACKLOG: Final = 2_048
+
+
+def make_shell(site: Site, task_group: anyio.abc.TaskGroup, runtime: Runtime) -> Shell:
+    """Return what serves connections in the event loop that runs this."""
+    if sniffio.current_async_library() == "asyncio":
+        return AsyncioShell(site, asyncio.get_running_loop())
+    return StreamShell(site, task_group, runtime)
+
+
+async def accept(
+    shell: Shell,
+    handles: Sequence[socket.socket],
+    context: tls.SSLContext | None,
+    task_group: anyio.abc.TaskGroup,
+) -> Callable[[], None]:
+    """Have a shell serve what these sockets accept, and return what ends that."""
+    if isinstance(shell, AsyncioShell):
+        return await accept_asyncio(shell, handles, context)
+    return accept_streams(shell, handles, context, task_group)
+
+
+async def accept_asyncio(
+    shell: AsyncioShell, handles: Sequence[socket.socket], context: tls.SSLContext | None
+) -> Callable[[], None]:
+    """Accept in an asyncio loop."""
+    servers = [
+        await asyncio_shell.listen(shell, handle, context, shell.site.limits.tls_handshake_time)
+        for handle in handles
+    ]
+
+    def stop() -> None:
+        shell.closed = True
+        for server in servers:
+            server.close()
+
+    return stop
+
+
+def accept_streams(
+    shell: StreamShell,
+    handles: Sequence[socket.socket],
+    context: tls.SSLContext | None,
+    task_group: anyio.abc.TaskGroup,
+) -> Callable[[], None]:
+    """Accept in any other loop."""
+    scope = anyio.CancelScope()
+
+    async def serve_stream(stream: anyio.abc.ByteStream) -> None:
+        await shell.serve(stream, secure=context is not None)
+
+    async def serve(handle: socket.socket) -> None:
+        listener: Any = await anyio.abc.SocketListener.from_socket(handle)
+        if context is not None:
+            listener = TLSListener(
+                listener,
+                context,
+                standard_compatible=False,
+                handshake_timeout=shell.site.limits.tls_handshake_time,
+            )
+        async with listener:
+            with scope:
+                await listener.serve(serve_stream, task_group)
+
+    for handle in handles:
+        task_group.start_soon(serve, handle.dup())
+    return scope.cancel
+
+
+def raise_file_limit() -> None:
+    """Let the process open as many files as it may: each connection is one."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets for every address of a host, all on one port.
+
+    :raises OSError: if one cannot be bound.
+    """
+    handles: list[socket.socket] = []
+    addresses = dict.fromkeys(
+        (family, address)
+        for family, _, _, _, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    )
+    try:
+        for family, address in addresses:
+            handle = socket.socket(family, socket.SOCK_STREAM)
+            handles.append(handle)
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            handle.setblocking(False)
+            chosen = (
+                address[0],
+                port or (handles[0].getsockname()[1] if len(handles) > 1 else 0),
+                *address[2:],
+            )
+            handle.bind(chosen)
+            handle.listen(BACKLOG)
+    except OSError as error:
+        for handle in handles:
+            handle.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return handles

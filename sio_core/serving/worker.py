@@ -1,0 +1,94 @@
+"""A worker: it serves the connections that its supervisor gives it, and gives back those that are for another."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import anyio
+import anyio.abc
+
+from sio_core.channel import ChannelMessage, run_channel
+from sio_core.serving.asyncio_shell import AsyncioShell
+from sio_core.serving.listeners import Shell
+from sio_core.serving.site import Siblings, Site
+from sio_core.serving.trio_shell import StreamShell
+from sio_core.serving.worker_link import CONNECTION, NOBODY, WorkerLink, requested_worker, unpack_connection
+
+__all__ = ["Intake", "OtherWorkers"]
+
+REPORT_INTERVAL: Final = 0.5
+"""Seconds between two reports of how many connections are open."""
+
+
+class OtherWorkers(Siblings):
+    """The workers beside this one."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: WorkerLink) -> None:
+        self._link = link
+
+    def owner(self, head: bytes) -> int:
+        worker = requested_worker(head)
+        return worker if worker != self._link.index and worker < self._link.count else NOBODY
+
+    def hand_over(self, descriptor: int, owner: int, unread: bytes) -> None:
+        self._link.move(descriptor, owner, unread)
+
+
+class Intake:
+    """Takes connections from the supervisor.
+
+    :ivar lost: set when the supervisor is gone.
+    """
+
+    def __init__(self, link: WorkerLink, site: Site) -> None:
+        self._link = link
+        self._site = site
+        self._given = 0
+        self._stopped = False
+        self.lost = anyio.Event()
+
+    async def run(self, shell: Shell, task_group: anyio.abc.TaskGroup) -> None:
+        """Take connections until the supervisor is gone."""
+
+        def receive(messages: list[ChannelMessage]) -> None:
+            for message in messages:
+                if message.kind == CONNECTION:
+                    self._given += 1
+                    if message.descriptor >= 0:  # more files may be opened
+                        self._take(shell, task_group, message)
+
+        task_group.start_soon(self._report)
+        await run_channel(self._link.channel, receive)
+        self.lost.set()
+
+    def stop(self) -> None:
+        """Take no connections any more; who has begun may hand some over."""
+        self._stopped = True
+
+    def _take(self, shell: Shell, task_group: anyio.abc.TaskGroup, message: ChannelMessage) -> None:
+        handle = socket.socket(fileno=message.descriptor)
+        if self._stopped:
+            handle.close()
+            return
+        handle.setblocking(False)
+        is_final, unread = unpack_connection(message.data)
+        if isinstance(shell, AsyncioShell):
+            shell.adopt(handle, unread, is_final)
+        else:
+            task_group.start_soon(self._serve, shell, handle, unread, is_final)
+
+    async def _serve(self, shell: StreamShell, handle: socket.socket, unread: bytes, is_final: bool) -> None:
+        stream = await anyio.abc.SocketStream.from_socket(handle)
+        await shell.serve(stream, secure=False, unread=unread, keep_next=is_final)
+
+    async def _report(self) -> None:
+        last = (0, 0)
+        while True:
+            await anyio.sleep(REPORT_INTERVAL)
+            now = (self._site.connections, self._given)
+            if now != last and not self._link.channel.waiting:
+                last = now
+                self._link.report(*now)
