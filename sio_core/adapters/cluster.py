@@ -67,6 +67,7 @@ class ClusterAdapter(Adapter):
     by :meth:`publish`, one at a time.
 
     :ivar uid: the name of this node in this namespace.
+    :ivar request_time: seconds other nodes may take to answer a request that names no timeout.
     :ivar retries: whether what cannot be published is tried again, so that nothing is lost while the engine is away.
     :ivar batch: how many messages :meth:`publish_batch` may get at once.
     """
@@ -81,6 +82,7 @@ class ClusterAdapter(Adapter):
         self.codec = Codec(driver.host.default)
         self._host = driver.host
         self._limits = driver.host.limits
+        self.request_time = self._limits.cluster_request_time
         self._queue: deque[Outgoing] = deque()
         self._queued_bytes = 0
         self._draining = False
@@ -321,10 +323,10 @@ class ClusterAdapter(Adapter):
         found = self.local.details(self.select(options))
         if options.local:
             return found
-        seconds = self._limits.cluster_request_time if options.timeout is None else options.timeout
+        seconds = self.request_time if options.timeout is None else options.timeout
         data = {"opts": options_to_wire(options)}
         try:
-            others: list[SocketDetails] = await self._request(FETCH_SOCKETS, data, seconds)
+            others: list[SocketDetails] = await self.request(FETCH_SOCKETS, data, seconds)
         except ClusterTimeout as error:
             error.partial[:0] = found
             raise
@@ -362,10 +364,10 @@ class ClusterAdapter(Adapter):
         return self.send_message(SERVER_SIDE_EMIT, {"packet": args})
 
     async def server_side_emit_with_ack(self, args: list[Any], timeout: float | None) -> list[Any]:
-        seconds = self._limits.cluster_request_time if timeout is None else timeout
-        return await self._request(SERVER_SIDE_EMIT, {"packet": args}, seconds)
+        seconds = self.request_time if timeout is None else timeout
+        return await self.request(SERVER_SIDE_EMIT, {"packet": args}, seconds)
 
-    async def _request(self, kind: int, data: dict[str, Any], seconds: float) -> list[Any]:
+    async def request(self, kind: int, data: dict[str, Any], seconds: float) -> list[Any]:
         """Ask every other node, and return what they answer.
 
         :raises ClusterTimeout: with the answers that came, if not all did in time.
@@ -512,15 +514,20 @@ class ClusterAdapter(Adapter):
                 raise InvalidPacket("a number of clients of the cluster is none")
             ack_request.count(uid, int(count))
             return
-        request = self._requests.get(request_id)
-        if request is None:
+        if request_id not in self._requests:
             return
         if kind == FETCH_SOCKETS_RESPONSE:
             sockets = data.get("sockets")
             found = sockets if isinstance(sockets, list) else []
-            request.answer(uid, [details_from_wire(socket) for socket in found])
+            self.answered(request_id, uid, [details_from_wire(socket) for socket in found])
         elif kind == SERVER_SIDE_EMIT_RESPONSE:
-            request.answer(uid, [data.get("packet")])
+            self.answered(request_id, uid, [data.get("packet")])
+
+    def answered(self, request_id: str, uid: str, values: list[Any]) -> None:
+        """A node has answered a :meth:`request`."""
+        request = self._requests.get(request_id)
+        if request is not None:
+            request.answer(uid, values)
 
 
 def request_id_of(data: dict[str, Any]) -> str:

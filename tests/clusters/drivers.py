@@ -73,13 +73,4 @@ DRIVERS = [
         {"subscription_mode": "dynamic-private"},
         {"subscriptionMode": "dynamic-private"},
     ),
-    Driver("redis streams", Redis, "redis-streams", emitter="redis-streams"),
-    Driver("redis streams, recovery", Redis, "redis-streams", recovery=True, emitter="redis-streams"),
-    Driver(
-        "redis streams, two of them, sharded pub/sub",
-        Redis,
-        "redis-streams",
-        {"stream_count": 2, "sharded_pub_sub": True},
-        {"streamCount": 2, "useShardedPubSub": True},
-    ),
 ]

@@ -1,10 +1,10 @@
-"""Our adapters and emitters, by the names of ``drivers.py``."""
+"""Our adapters, by the names of ``drivers.py``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["make_adapter", "make_emitter"]
+__all__ = ["make_adapter"]
 
 
 def make_adapter(driver: str, url: str, options: dict[str, Any]) -> Any:
@@ -17,21 +17,4 @@ def make_adapter(driver: str, url: str, options: dict[str, Any]) -> Any:
         from sio_core.adapters.redis_sharded import ShardedRedis
 
         return ShardedRedis(url, **options)
-    if driver == "redis-streams":
-        from sio_core.adapters.redis_streams import RedisStreams
-
-        return RedisStreams(url, **options)
-    raise ValueError(f"there is no driver {driver!r}")
-
-
-def make_emitter(driver: str, url: str, options: dict[str, Any]) -> Any:
-    """Return the emitter of a driver."""
-    if driver == "redis":
-        from sio_core.emitters.redis import RedisEmitter
-
-        return RedisEmitter(url, **options)
-    if driver == "redis-streams":
-        from sio_core.emitters.redis_streams import RedisStreamsEmitter
-
-        return RedisStreamsEmitter(url, **options)
     raise ValueError(f"there is no driver {driver!r}")
