@@ -6,8 +6,8 @@
     ├── ProtocolError              a rule of Engine.IO, Socket.IO or WebSocket was broken
     │   ├── RemoteProtocolError    by the peer; costs the peer its own connection and nothing else
     │   │   ├── InvalidPacket      it cannot be parsed
-    │   │   ├── UnexpectedPacket   it is well formed, and not allowed now
-    │   │   └── PayloadTooLarge    it is over a limit, which is named
+    │   │   │   └── PayloadTooLarge    it is over a limit, which is named
+    │   │   └── UnexpectedPacket   it is well formed, and not allowed now
     │   └── LocalProtocolError     by this side: the application asked for the impossible
     ├── ConnectError               raised by a middleware to refuse a client; becomes CONNECT_ERROR
     ├── SocketClosed               an answer can no longer come: the socket is gone
@@ -59,7 +59,7 @@ class UnexpectedPacket(RemoteProtocolError):
     """What the peer sent is well formed, but not allowed in this state."""
 
 
-class PayloadTooLarge(RemoteProtocolError):
+class PayloadTooLarge(InvalidPacket):
     """What the peer sent is over a limit.
 
     :ivar limit: the name of the field of :class:`~sio_core.limits.Limits` or of the option.

@@ -1,14 +1,40 @@
 """Every bound of the server, in one frozen object.
 
 Everything that grows because of a peer has a number here, with its unit and its reason. ``None`` means that
-the bound exists and is off, because it would change what an honest client of the official server sees.
+the bound exists and is off, because it would change what an honest client of the official server sees;
+:meth:`Limits.hardened` turns those on. How often each was hit is counted by its name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, Final
 
-__all__ = ["Limits"]
+__all__ = ["HARDENED", "Limits"]
+
+HARDENED: Final[Mapping[str, int | float]] = MappingProxyType(
+    {
+        "connections": 10_000,
+        "connections_per_address": 200,
+        "sessions": 10_000,
+        "sessions_per_address": 100,
+        "unconnected_sessions": 1_000,
+        "unconnected_sessions_per_address": 64,
+        "handshakes_per_second": 500.0,
+        "connect_time": 10.0,
+        "total_outbox_bytes": 268_435_456,
+        "integer_bits": 53,
+        "namespaces_per_connection": 16,
+        "dynamic_namespaces": 1_000,
+        "rooms_per_socket": 512,
+        "room_length": 255,
+        "acks_per_socket": 1_000,
+        "events_per_second": 200.0,
+    }
+)
+"""What :meth:`Limits.hardened` sets: generous for people, narrow for programs that send as fast as they can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +77,12 @@ class Limits:
     """Seconds a TLS handshake may take."""
 
     connections: int | None = None
-    """Open TCP connections of one process. ``None``: nine tenths of the open-file limit, less 100."""
+    """Open TCP connections of one process, of our own listeners. More are answered 503 and closed. ``None``: nine
+    tenths of the open-file limit, less 100, so that there are files left for everything else."""
+
+    connections_per_address: int | None = None
+    """Open TCP connections of one peer address (of IPv6: of one /64 network), trusted proxies excepted. More are
+    answered 429 and closed. Off: a school or an office may share one address."""
 
     # Engine.IO
 
@@ -59,10 +90,20 @@ class Limits:
     """Packets in one polling request body. More is a parse error."""
 
     outbox_bytes: int = 1_048_576
-    """Bytes waiting for one client. Past it the session is closed (and kept for recovery)."""
+    """Bytes waiting for one client. Past it the session is closed (and kept for recovery). What one turn of the
+    event loop sends is offered to the client once before that, however large it is."""
 
     outbox_packets: int = 4_096
-    """Packets waiting for one client. Past it the session is closed (and kept for recovery)."""
+    """Packets waiting for one client, for longer than a burst. Past it the session is closed (and kept for
+    recovery)."""
+
+    outbox_burst_time: float = 5.0
+    """Seconds in which more than ``outbox_packets`` may wait, up to ``outbox_bytes``: a burst is no slowness, and a
+    client that polls fetches it with its next request."""
+
+    total_outbox_bytes: int | None = None
+    """Bytes waiting for all clients of one process, looked at once a second. Past it the sessions for which most
+    waits are closed (and kept for recovery), until half of it is left. Off: it depends on the machine."""
 
     outbox_low_water: int = 262_144
     """Bytes waiting for one client above which ``await socket.emit(...)`` waits."""
@@ -71,10 +112,22 @@ class Limits:
     """Open sessions of one process. More are refused with 503."""
 
     sessions_per_address: int | None = None
-    """Open sessions of one peer address. More are refused with 429."""
+    """Open sessions of one peer address (of IPv6: of one /64 network). More are refused with 429. Off: a school or
+    an office may share one address."""
 
     unconnected_sessions: int | None = None
     """Sessions that have not joined a namespace yet, of one process. More are refused with 503."""
+
+    unconnected_sessions_per_address: int | None = None
+    """Sessions that have not joined a namespace yet, of one peer address (of IPv6: of one /64 network). More are
+    refused with 429."""
+
+    handshakes_per_second: float | None = None
+    """Sessions opened per second, of one process; a second's worth may come at once. More are refused with 503."""
+
+    connect_time: float | None = None
+    """Seconds from the handshake to the first namespace; then the session is closed. A bound on the option
+    ``connect_timeout``, which is the official one (45 s): the shorter of the two counts."""
 
     # WebSocket
 
@@ -117,7 +170,11 @@ class Limits:
     """Namespaces that clients' names have created."""
 
     rooms_per_socket: int | None = None
-    """Rooms one socket may be in."""
+    """Rooms one socket may be in. Joining more raises ``LocalProtocolError``."""
+
+    room_length: int | None = None
+    """Characters of a room's name, for where clients choose it. Joining a longer one raises
+    ``LocalProtocolError``."""
 
     acks_per_socket: int = 10_000
     """Acknowledgements awaited from one socket."""
@@ -128,11 +185,20 @@ class Limits:
     handlers_per_socket: int = 1_000
     """Running ``async`` handlers of one socket; more events wait in its queue."""
 
+    handler_time: float | None = None
+    """Seconds an ``async`` handler may run; then it is cancelled, and reported as an error. Off, in the hardened
+    set too: only the application knows what its handlers wait for."""
+
     queued_events: int = 64
-    """Events of one socket waiting for a handler; at the bound its connection's reading pauses."""
+    """Events of one socket waiting for a handler; at the bound its connection's reading pauses. While the
+    application waits for an answer of that client, reading goes on up to ``queued_bytes``."""
+
+    queued_bytes: int = 1_048_576
+    """Bytes of memory, roughly, of the events of one socket that wait for a handler; at the bound its connection's
+    reading pauses."""
 
     events_per_second: float | None = None
-    """Events of one connection per second; over it, its reading pauses."""
+    """Events of one connection per second; a second's worth may come at once. Over it, its reading pauses."""
 
     # Recovery
 
@@ -181,3 +247,15 @@ class Limits:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise ValueError(f"limits.{field.name} must be a positive number, not {value!r}")
+
+    @classmethod
+    def hardened(cls, **overrides: Any) -> Limits:
+        """Return the limits for a server that strangers reach: those that are off by default are on.
+
+        They change what an honest client of the official server may do, though none that people use in a browser is
+        likely to notice. Each may be overridden by its name, with ``None`` to leave it off.
+
+        :raises TypeError: for an unknown name.
+        :raises ValueError: for a bad value; the message names it.
+        """
+        return cls(**{**HARDENED, **overrides})

@@ -132,7 +132,8 @@ class Server(Service, Generic[Data]):
 
     :param parser: ``"json"``, ``"msgpack"``, or a :class:`Parser`; the clients must use the same.
     :param adapter: makes the adapter of each namespace; by default rooms are kept in memory.
-    :param connect_timeout: seconds a client may take to join its first namespace.
+    :param connect_timeout: seconds a client may take to join its first namespace, ``Limits.connect_time`` if that
+        is shorter.
     :param connection_state_recovery: whether a client that lost its connection may come back for its id, rooms, data
         and the events it missed; ``True``, or :class:`Recovery` with options.
     :param serve_client: whether the browser client is served.
@@ -430,10 +431,15 @@ class Server(Service, Generic[Data]):
 class EngineSessions(Application):
     """Hands the events of sessions to their listeners, for a server without Socket.IO."""
 
-    __slots__ = ("runtime",)
+    __slots__ = ("engine", "runtime")
 
     def __init__(self) -> None:
+        self.engine: Engine | None = None
         self.runtime: Runtime | None = None
+
+    def opened(self, session: Session) -> None:
+        if self.engine is not None:  # there are no namespaces: nobody is a stranger
+            self.engine.join(session)
 
     def process(self, session: Session) -> None:
         if session.processing:
@@ -481,6 +487,7 @@ class EngineServer(Service):
         self.engine = Engine(
             make_engine_options({"path": path, **options}), self._sessions, self.deadlines, self._now
         )
+        self._sessions.engine = self.engine
         self.on = self.engine.on
         self.use = self.engine.use
 

@@ -12,24 +12,28 @@ import pytest
 
 import sio_core
 from sio_core import Limits
+from sio_core.limits import HARDENED
 from sio_core.socketio.rooms import Rooms
 
 ROOT = Path(sio_core.__file__).parent
 NAMES = [field.name for field in dataclasses.fields(Limits)]
 OFF_BY_DEFAULT = {
     "connections",
+    "connections_per_address",
+    "total_outbox_bytes",
     "sessions",
     "sessions_per_address",
     "unconnected_sessions",
+    "unconnected_sessions_per_address",
+    "handshakes_per_second",
+    "connect_time",
     "integer_bits",
     "namespaces_per_connection",
     "rooms_per_socket",
+    "room_length",
+    "handler_time",
     "events_per_second",
 }
-
-
-NOT_YET = {"connections"}
-"""Bounds that have a name, and no effect in this version."""
 
 
 def test_they_are_frozen() -> None:
@@ -71,8 +75,30 @@ def test_a_bound_says_what_it_bounds(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bound_is_enforced(name: str) -> None:
     sources = [path.read_text() for path in ROOT.rglob("*.py") if path.name != "limits.py"]
-    read = any(re.search(rf"\b_?limits\.{name}\b", source) for source in sources)
-    assert read != (name in NOT_YET)
+    assert any(re.search(rf"\b_?limits\.{name}\b", source) for source in sources)
+
+
+def test_one_call_turns_on_what_is_off() -> None:
+    limits = Limits.hardened()
+    assert {name for name in NAMES if getattr(limits, name) is None} == {"handler_time"}
+    for name, value in HARDENED.items():
+        default = getattr(Limits(), name)
+        assert default is None or value < default, name
+        assert getattr(limits, name) == value
+    others = set(NAMES) - set(HARDENED)
+    assert {name: getattr(limits, name) for name in others} == {
+        name: getattr(Limits(), name) for name in others
+    }
+
+
+def test_what_one_call_turns_on_can_be_changed() -> None:
+    limits = Limits.hardened(sessions=5, connections=None, outbox_bytes=1)
+    assert (limits.sessions, limits.connections, limits.outbox_bytes) == (5, None, 1)
+    assert limits.integer_bits == 53
+    with pytest.raises(ValueError, match=r"limits.sessions must be a positive number, not 0"):
+        Limits.hardened(sessions=0)
+    with pytest.raises(TypeError):
+        Limits.hardened(no_such_bound=5)
 
 
 def test_rooms_know_no_bound_themselves() -> None:

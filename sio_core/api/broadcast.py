@@ -203,6 +203,7 @@ class BroadcastOperator(Generic[Data]):
         check_event(event)
         namespace = self._namespace
         seconds = timeout if timeout is not None else self._timeout
+        given = seconds is not None
         if seconds is None:
             seconds = namespace.hub.limits.ack_timeout
         options = self._options()
@@ -216,6 +217,10 @@ class BroadcastOperator(Generic[Data]):
             answers.expect(1 if self._local else await namespace.adapter.server_count())
             result: list[Any] = await answers.waiter.wait()
             return result
+        except AckTimeout:
+            if not given:
+                namespace.hub.count_limit("ack_timeout")
+            raise
         finally:
             deadlines.cancel(answers)
             forget()

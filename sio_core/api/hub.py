@@ -26,7 +26,7 @@ from sio_core.engineio.options import EngineOptions
 from sio_core.engineio.packet import Encoded
 from sio_core.engineio.session import Closed, Session
 from sio_core.engineio.states import OPEN
-from sio_core.errors import ConnectError, InvalidPacket, UnexpectedPacket
+from sio_core.errors import ConnectError, InvalidPacket, PayloadTooLarge, UnexpectedPacket
 from sio_core.ids import PrivateSessionId, make_id
 from sio_core.limits import Limits
 from sio_core.runtime import Runtime
@@ -45,15 +45,16 @@ logger = logging.getLogger(__name__)
 class ConnectTimeout(Timed):
     """Closes a session that has joined no namespace in time."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_hub", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, hub: Hub, session: Session) -> None:
         super().__init__()
+        self._hub = hub
         self._session = session
 
     def handle_deadline(self, now: float) -> None:
         self.deadline = NEVER
-        self._session.close()
+        self._hub.connect_late(self._session)
 
 
 class AttachmentTimeout(Timed):
@@ -124,18 +125,25 @@ class ConnectedClient(Client[Socket[Any]]):
         """The first HTTP request of the session."""
         return self.conn.request
 
-    def pause(self, holder: object, paused: bool) -> None:
-        """Somebody has enough of what this client sends, or can go on. It is read again when all can."""
+    def pause(self, holder: object, paused: bool) -> bool:
+        """Somebody has enough of what this client sends, or can go on. It is read again when all can.
+
+        :returns: ``True`` if this one had not enough before, and has now.
+        """
         holders = self._holders
         if paused:
             if holders is None:
                 holders = self._holders = set()
+            elif holder in holders:
+                return False
             holders.add(holder)
             self.conn.pause(True)
-        elif holders is not None and holder in holders:
+            return True
+        if holders is not None and holder in holders:
             holders.discard(holder)
             if not holders:
                 self.conn.pause(False)
+        return False
 
 
 class Hub(Application):
@@ -149,6 +157,7 @@ class Hub(Application):
 
     __slots__ = (
         "_adapter_factory",
+        "_connect_bound",
         "_connect_timeout",
         "_data_factory",
         "_deferred",
@@ -201,7 +210,12 @@ class Hub(Application):
         self.thread = 0
         self._runtime: Runtime | None = None
         self._adapter_factory = adapter
+        connect_time = self.limits.connect_time
+        self._connect_bound = "connect_timeout"
         self._connect_timeout = connect_timeout
+        if connect_time is not None and connect_time < connect_timeout:
+            self._connect_bound = "connect_time"
+            self._connect_timeout = connect_time
         self._data_factory = data_factory
         self._deferred: list[Session] = []
         self._error_handlers: list[Callable[..., Any]] = []
@@ -245,7 +259,7 @@ class Hub(Application):
     # Sessions
 
     def opened(self, session: Session) -> None:
-        timeout = ConnectTimeout(session)
+        timeout = ConnectTimeout(self, session)
         timeout.deadline = self._now() + self._connect_timeout
         self.deadlines.schedule(timeout)
         client = ConnectedClient(session, self.parser, self.limits, timeout)
@@ -297,6 +311,8 @@ class Hub(Application):
         try:
             packet = client.receive(message)
         except InvalidPacket as error:
+            if isinstance(error, PayloadTooLarge):
+                self.engine.count_limit(error.limit)
             for socket in list(client.members.values()):
                 socket.notify_error(error)
             session.close()
@@ -320,6 +336,11 @@ class Hub(Application):
             client.members[packet.namespace].close("client namespace disconnect", None)
         else:
             self._connect(client, packet)
+
+    def connect_late(self, session: Session) -> None:
+        """The client has joined no namespace in time."""
+        self.engine.count_limit(self._connect_bound)
+        session.close()
 
     def _await_attachments(self, client: ConnectedClient) -> None:
         timeout = client.attachment_timeout
@@ -499,6 +520,25 @@ class Hub(Application):
         self.run_steps(self._connect_steps(client, packet), None)
 
     def _connect_steps(self, client: ConnectedClient, packet: Packet) -> Steps:
+        """Let a client in or refuse it. One about whom nobody decides, since that was cancelled, is refused."""
+        name = packet.namespace
+        try:
+            yield from self._admit(client, packet)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            if name in client.connecting:
+                logger.info(
+                    "a client of %r is refused: what decides about it has failed, or was cancelled", name
+                )
+                client.connecting.discard(name)
+                namespace = self.namespaces.get(name)
+                if namespace is not None:
+                    namespace.forget_pending(client)
+                self._send_refusal(client, name, {"message": "internal error"}, None)
+            raise
+
+    def _admit(self, client: ConnectedClient, packet: Packet) -> Steps:
         name, session = packet.namespace, client.conn
         auth: dict[str, Any] = packet.data if isinstance(packet.data, dict) else {}
         bound = self.limits.namespaces_per_connection
@@ -537,6 +577,9 @@ class Hub(Application):
                     self.report(error, f"a middleware of {name!r}", socket)
                     self._refuse(socket, {"message": "internal error"}, None, saved)
                     return
+                except BaseException:  # what it awaited was cancelled
+                    self._refuse(socket, {"message": "internal error"}, None, saved)
+                    raise
         client.connecting.discard(name)
         if session.state is not OPEN or socket.closed:
             self._abandon(socket, saved)
@@ -713,7 +756,7 @@ class Hub(Application):
             while True:
                 try:
                     result = await awaitable
-                except Exception as error:
+                except BaseException as error:  # cancelled, too: the steps must know
                     awaitable = steps.throw(error)
                 else:
                     awaitable = steps.send(result)

@@ -20,7 +20,7 @@ from sio_core.engineio.deadlines import NEVER, Timed
 from sio_core.engineio.packet import Encoded
 from sio_core.engineio.session import Session
 from sio_core.engineio.states import CLOSED
-from sio_core.errors import AckTimeout, LocalProtocolError, SocketClosed
+from sio_core.errors import AckTimeout, LocalProtocolError, SioError, SocketClosed
 from sio_core.ids import SocketId
 from sio_core.runtime import AsyncFunction, Waiter
 from sio_core.socketio.packet import DISCONNECT, RESERVED_EVENTS, Packet
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Handshake", "Socket", "SocketOperator"]
 
 AckCallback = Callable[["list[Any] | None", "Exception | None"], None]
-Backlog = deque[tuple[Callable[..., object], tuple[Any, ...]]]
+Backlog = deque[tuple[Callable[..., object], tuple[Any, ...], int]]
+"""What to call, with which arguments, and the bytes of memory that takes."""
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +239,8 @@ class Socket(Generic[Data]):
         "_listeners",
         "_middlewares",
         "_ordered",
+        "_queued",
+        "_queued_bytes",
         "_running",
         "_scopes",
         "_superseded",
@@ -281,7 +284,9 @@ class Socket(Generic[Data]):
         self._held = 0
         self._draining = False
         self._running = 0
-        self._ordered: deque[tuple[Handler, list[Any], Answer | None, str]] | None = None
+        self._ordered: deque[tuple[Handler, list[Any], Answer | None, str, int]] | None = None
+        self._queued = 0
+        self._queued_bytes = 0
         self._scopes: set[anyio.CancelScope] | None = None
         self._superseded: Waiter | None = None
 
@@ -531,6 +536,8 @@ class Socket(Generic[Data]):
             self._hub.count_limit("acks_per_socket")
             raise LocalProtocolError("too many acknowledgements are awaited from this socket")
         self._acks[ack_id] = callback
+        if self._queued:  # the answer stands behind what is not read
+            self._pause_reading()
 
     def forget_ack(self, ack_id: int) -> None:
         """Nobody waits for that acknowledgement any more."""
@@ -545,6 +552,8 @@ class Socket(Generic[Data]):
 
     async def wait_for_room(self) -> None:
         """Wait until :attr:`has_room`."""
+        if not self.has_room:
+            self._hub.count_limit("outbox_low_water")
         while not self.has_room:
             waiter = Waiter()
             self.conn.notify_when_taken(waiter.set)
@@ -555,7 +564,8 @@ class Socket(Generic[Data]):
     def join(self, *rooms: str) -> Awaitable[None]:
         """Join rooms.
 
-        :raises LocalProtocolError: if it would be in more than ``Limits.rooms_per_socket``.
+        :raises LocalProtocolError: if it would be in more than ``Limits.rooms_per_socket``, or the name of one is
+            longer than ``Limits.room_length``.
         """
         hub = self._hub
         if get_ident() != hub.thread and hub.thread:
@@ -565,6 +575,10 @@ class Socket(Generic[Data]):
             if bound is not None and len(self.rooms.union(rooms)) > bound:
                 hub.count_limit("rooms_per_socket")
                 raise LocalProtocolError(f"a socket may be in {bound} rooms")
+            length = hub.limits.room_length
+            if length is not None and any([len(room) > length for room in rooms]):
+                hub.count_limit("room_length")
+                raise LocalProtocolError(f"the name of a room may have {length} characters")
             self.namespace.adapter.add_all(self.id, rooms)
         return DONE
 
@@ -619,18 +633,18 @@ class Socket(Generic[Data]):
                 del members[self.namespace.name]  # the client may come again at once
             self.client.pause(self, False)
         if self._held and self._backlog is not None:
-            self._backlog.append((self.close, (reason, details)))
+            self._backlog.append((self.close, (reason, details), 0))
             self._fail_acks()  # what this waits for may itself wait for an answer, which will not come
             return
         while self._backlog:  # at the bound of running listeners; a disconnection does not wait for them
-            function, args = self._backlog.popleft()
+            function, args, _ = self._backlog.popleft()
             function(*args)
         if self.closed:  # by one of them
             return
         self._closed = True
         self._notify_lifecycle("disconnecting", reason, details)
         if self._held:  # an async listener has not had its first step yet, and may look at the rooms
-            self._backlog = deque([(self._leave, (reason, details))])
+            self._backlog = deque([(self._leave, (reason, details), 0)])
         else:
             self._leave(reason, details)
 
@@ -718,13 +732,41 @@ class Socket(Generic[Data]):
         else:
             self.dispatch(data, ack_id)
 
-    def _queue(self, function: Callable[..., object], *args: Any) -> None:
+    def _queue(self, function: Callable[..., object], data: list[Any], ack_id: int | None) -> None:
         if self._backlog is None:
             self._backlog = deque()
-        self._backlog.append((function, args))
-        if len(self._backlog) == self._hub.limits.queued_events:
-            self._hub.count_limit("queued_events")
-            self.client.pause(self, True)
+        if not self._queued and self._running >= self._hub.max_handlers:
+            self._hub.count_limit("handlers_per_socket")
+        size = memory_of(data)
+        self._backlog.append((function, (data, ack_id), size))
+        self._count_queued(size)
+
+    def _count_queued(self, size: int) -> None:
+        """One more event waits: read no more if that is enough."""
+        self._queued += 1
+        self._queued_bytes += size
+        if self._pause_reading():
+            self._hub.count_limit(
+                "queued_bytes" if self._queued_bytes >= self._hub.limits.queued_bytes else "queued_events"
+            )
+
+    def _pause_reading(self) -> bool:
+        """Read from the client, or not, by what waits; ``True`` if that ends its reading just now.
+
+        What the application waits for, an answer, stands behind the events: so these are read on for it, to a bound.
+        """
+        limits = self._hub.limits
+        enough = self._queued_bytes >= limits.queued_bytes or (
+            self._queued >= limits.queued_events and not self._acks
+        )
+        return self.client.pause(self, enough and not self._leaving)
+
+    def _dequeued(self, size: int) -> None:
+        """An event waits no more. Reading goes on once none does."""
+        self._queued -= 1
+        self._queued_bytes -= size
+        if not self._queued and self._backlog is None:
+            self.client.pause(self, False)
 
     def dispatch(self, data: list[Any], ack_id: int | None) -> None:
         """Hand an event to its listeners."""
@@ -802,7 +844,9 @@ class Socket(Generic[Data]):
             return
         if handler.ordered:
             if self._ordered is not None:
-                self._ordered.append((handler, args, answer, event))
+                size = memory_of(args)
+                self._ordered.append((handler, args, answer, event, size))
+                self._count_queued(size)
                 return
             self._ordered = deque()
         self._spawn(handler, args, answer, event)
@@ -816,6 +860,7 @@ class Socket(Generic[Data]):
 
     async def _run(self, handler: Handler, args: list[Any], answer: Answer | None, event: str) -> None:
         hub = self._hub
+        bound = hub.limits.handler_time
         if not hub.runtime.starts_at_once:
             hub.runtime.call_soon(
                 self.release
@@ -828,21 +873,27 @@ class Socket(Generic[Data]):
                     else:
                         result = handler.function(*args)
                         if isinstance(result, Awaitable):
-                            result = await result
+                            result = await (result if bound is None else in_time(result, bound))
                     if answer is not None:
                         answer.add(result)
+                except HandlerTimeout as error:
+                    hub.count_limit("handler_time")
+                    hub.report(error, f"the listener of {event!r}", self)
                 except Exception as error:
                     hub.report(error, f"the listener of {event!r}", self)
                 if not handler.ordered or not self._ordered:
                     break
                 # The next one runs in this task: one that started at once, inside this, would nest without bound.
                 await anyio.lowlevel.cancel_shielded_checkpoint()
-                handler, args, answer, event = self._ordered.popleft()
+                handler, args, answer, event, size = self._ordered.popleft()
+                self._dequeued(size)
         finally:
             self._running -= 1
             if handler.ordered and self._ordered is not None:
                 if self._ordered:  # this task was cancelled
-                    self._spawn(*self._ordered.popleft())
+                    handler, args, answer, event, size = self._ordered.popleft()
+                    self._dequeued(size)
+                    self._spawn(handler, args, answer, event)
                 else:
                     self._ordered = None
             if self._backlog is not None:
@@ -866,10 +917,11 @@ class Socket(Generic[Data]):
         while self._backlog is not None and not self._held and (self._running < bound or self._leaving):
             if not self._backlog:
                 self._backlog = None
-                self.client.pause(self, False)
+                if not self._queued:
+                    self.client.pause(self, False)
                 return
             waiting = self._backlog
-            function, args = waiting.popleft()
+            function, args, size = waiting.popleft()
             self._backlog = NO_BACKLOG  # so that the function acts, instead of queueing itself again
             self._draining = True
             try:
@@ -879,6 +931,8 @@ class Socket(Generic[Data]):
             if self._backlog is not None:
                 waiting.extend(self._backlog)
             self._backlog = waiting
+            if size:
+                self._dequeued(size)
 
     def _notify_incoming(self, data: list[Any]) -> None:
         hub = self._hub
@@ -959,6 +1013,41 @@ class Answer:
             hub.runtime.call_from_thread(socket.write_ack, self._ack_id, answer)
         else:
             socket.write_ack(self._ack_id, answer)
+
+
+class HandlerTimeout(SioError):
+    """An ``async`` listener has run for longer than ``Limits.handler_time``."""
+
+
+async def in_time(outcome: Awaitable[Any], seconds: float) -> Any:
+    """Return what an awaitable gives.
+
+    :raises HandlerTimeout: if it takes longer; it is cancelled then.
+    """
+    with anyio.move_on_after(seconds):
+        return await outcome
+    raise HandlerTimeout(f"it was cancelled after {seconds} s")
+
+
+MEMORY_OF_VALUE: Final = 64
+"""Bytes that a value takes beside its characters, roughly."""
+
+
+def memory_of(data: list[Any]) -> int:
+    """Return how many bytes of memory an event takes, roughly. A packet holds at most ``Limits.json_items`` values."""
+    total = 0
+    values: list[Any] = [data]
+    while values:
+        value = values.pop()
+        total += MEMORY_OF_VALUE
+        if isinstance(value, (str, bytes)):
+            total += len(value)
+        elif isinstance(value, list):
+            values.extend(value)
+        elif isinstance(value, dict):
+            values.extend(value)
+            values.extend(value.values())
+    return total
 
 
 def find_name(namespace: Namespace[Any], handler: Handler) -> str:

@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar, cast, overload
 
 import orjson
 
-from sio_core.engineio.deadlines import Deadlines
+from sio_core.engineio.addresses import AddressCounts
+from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
 from sio_core.engineio.options import EngineOptions
 from sio_core.engineio.packet import MESSAGE, OPEN, Encoded, encode_text
 from sio_core.engineio.session import Session, SessionOwner
@@ -25,7 +26,7 @@ from sio_core.engineio.states import CLOSED, WEBSOCKET
 from sio_core.ids import SessionId, make_id
 from sio_core.wire.cors import allows, cors_headers, preflight, same_origin
 from sio_core.wire.message import Request, Response, header_line
-from sio_core.wire.proxies import TrustedProxies
+from sio_core.wire.proxies import TrustedProxies, parse_address
 
 __all__ = [
     "Answer",
@@ -67,6 +68,12 @@ MESSAGES: Final = (
 )
 
 NO_HEADERS: Final[Headers] = []
+
+OUTBOX_SURVEY_INTERVAL: Final = 1.0
+"""Seconds between two looks at what waits for all clients together."""
+
+LOG_INTERVAL: Final = 10.0
+"""Seconds in which each bound that is hit is logged at most once; every hit is counted."""
 
 logger = logging.getLogger(__name__)
 
@@ -198,21 +205,55 @@ class Application:
         """Call :meth:`process` soon, but not inside this call."""
 
 
+class OutboxSurvey(Timed):
+    """Looks, while there are sessions, at what waits for all of them together."""
+
+    __slots__ = ("_bound", "_engine")
+
+    def __init__(self, engine: Engine, bound: int) -> None:
+        super().__init__()
+        self._engine = engine
+        self._bound = bound
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = now + OUTBOX_SURVEY_INTERVAL if self._engine.clients else NEVER
+        waiting = sum([session.waiting_bytes for session in self._engine.clients.values()])
+        if waiting <= self._bound:
+            return
+        sessions = sorted(self._engine.clients.values(), key=lambda session: -session.waiting_bytes)
+        for session in sessions:
+            if waiting <= self._bound // 2:
+                return
+            size = session.waiting_bytes
+            waiting -= size
+            session.cut("total_outbox_bytes", size)
+
+
 class Engine(SessionOwner):
     """The sessions of one server.
 
     :ivar clients: the open sessions by their id.
     :ivar make_session_id: makes the id of a session, unless ``options.generate_id`` does.
+    :ivar unconnected: how many of them are in no namespace yet.
+    :ivar connections: how many TCP connections its listeners have open.
     :ivar limit_hits: how often each bound was hit, by its name.
     """
 
     __slots__ = (
         "_application",
+        "_connections_of",
+        "_handshakes_left",
+        "_handshakes_read_at",
         "_hooks",
+        "_logged_at",
         "_middlewares",
-        "_per_address",
         "_proxies",
+        "_reserved",
+        "_sessions_of",
+        "_strangers_of",
+        "_survey",
         "clients",
+        "connections",
         "limit_hits",
         "make_session_id",
         "unconnected",
@@ -229,10 +270,23 @@ class Engine(SessionOwner):
         self._application = application
         self._middlewares: list[tuple[Middleware, int]] = []
         self._hooks: dict[str, list[Hook]] = {}
-        self._per_address: dict[str, int] = {}
         self._proxies = TrustedProxies(options.trusted_proxies)
+        self._reserved: dict[
+            str, str
+        ] = {}  # the addresses of those whose sessions are about to be opened, by id
+        limits = options.limits
+        self._sessions_of = AddressCounts() if limits.sessions_per_address is not None else None
+        self._strangers_of = AddressCounts() if limits.unconnected_sessions_per_address is not None else None
+        self._connections_of = AddressCounts() if limits.connections_per_address is not None else None
+        self._handshakes_left = max(limits.handshakes_per_second or 0.0, 1.0)
+        self._handshakes_read_at = 0.0
+        self._survey = (
+            OutboxSurvey(self, limits.total_outbox_bytes) if limits.total_outbox_bytes is not None else None
+        )
+        self._logged_at: dict[str, float] = {}
         self.clients: dict[str, Session] = {}
         self.make_session_id: Callable[[], str] = make_id
+        self.connections = 0
         self.limit_hits: dict[str, int] = {}
         self.unconnected = 0
 
@@ -340,7 +394,7 @@ class Engine(SessionOwner):
                     sid = yield sid
                 if not isinstance(sid, str) or not sid.isascii() or not sid.isprintable() or not sid:
                     raise ValueError("generate_id must return a string of printable ASCII characters")
-                if sid in self.clients:
+                if sid in self.clients or sid in self._reserved:
                     raise ValueError("generate_id returned the id of an open session")
             except Exception as error:
                 return self._refuse(
@@ -421,20 +475,99 @@ class Engine(SessionOwner):
         return Refused(403 if code == FORBIDDEN else 400, code, message or MESSAGES[code], headers)
 
     def _full(self, request: Request, headers: Headers) -> Refused | None:
-        limits = self.options.limits
-        if limits.sessions is not None and len(self.clients) >= limits.sessions:
-            self.count_limit("sessions")
-        elif limits.unconnected_sessions is not None and self.unconnected >= limits.unconnected_sessions:
-            self.count_limit("unconnected_sessions")
-        elif (
-            limits.sessions_per_address is not None
-            and self._per_address.get(request.address, 0) >= limits.sessions_per_address
-        ):
-            self.count_limit("sessions_per_address")
-            return Refused(429, None, "Too Many Requests", [*headers, ("Retry-After", "10")])
-        else:
+        """Refuse a session that would be one too many."""
+        name = self._bound_reached(request.address)
+        if not name:
             return None
-        return Refused(503, None, "Service Unavailable", [*headers, ("Retry-After", "10")])
+        self.count_limit(name)
+        retry = [*headers, ("Retry-After", "10")]
+        if name.endswith("_per_address"):
+            return Refused(429, None, "Too Many Requests", retry)
+        return Refused(503, None, "Service Unavailable", retry)
+
+    def _bound_reached(self, address: str) -> str:
+        """Return the name of the bound that one more session would pass; empty if there is none."""
+        limits = self.options.limits
+        reserved = len(self._reserved)
+        if limits.sessions is not None and len(self.clients) + reserved >= limits.sessions:
+            return "sessions"
+        if (
+            limits.unconnected_sessions is not None
+            and self.unconnected + reserved >= limits.unconnected_sessions
+        ):
+            return "unconnected_sessions"
+        for counts, bound, name in (
+            (self._sessions_of, limits.sessions_per_address, "sessions_per_address"),
+            (
+                self._strangers_of,
+                limits.unconnected_sessions_per_address,
+                "unconnected_sessions_per_address",
+            ),
+        ):
+            if counts is not None and bound is not None and counts.count(address) >= bound:
+                return name
+        rate = limits.handshakes_per_second
+        if rate is not None:
+            now = self.clock()
+            left = self._handshakes_left + (now - self._handshakes_read_at) * rate
+            self._handshakes_left = min(left, max(rate, 1.0))
+            self._handshakes_read_at = now
+            if self._handshakes_left < 1.0:
+                return "handshakes_per_second"
+            self._handshakes_left -= 1.0
+        return ""
+
+    def _count_address(self, address: str) -> None:
+        for counts in (self._sessions_of, self._strangers_of):
+            if counts is not None:
+                counts.add(address)
+
+    def reserve(self, verdict: Open, request: Request) -> None:
+        """Keep the place of a session that is opened only once something else has happened.
+
+        Call :meth:`release` then, before :meth:`open`.
+        """
+        self._reserved[verdict.sid] = request.address
+        self._count_address(request.address)
+
+    def release(self, verdict: Open) -> None:
+        """The place is not kept any longer."""
+        address = self._reserved.pop(verdict.sid, None)
+        if address is not None:
+            for counts in (self._sessions_of, self._strangers_of):
+                if counts is not None:
+                    counts.remove(address)
+
+    # Connections
+
+    def admit_connection(self, address: str, bound: int | None) -> Response | None:
+        """Count one more TCP connection; return the answer to one that is too many, which is counted all the same.
+
+        :param address: the peer's, of the connection itself.
+        :param bound: how many there may be; ``None``: any number.
+        """
+        self.connections += 1
+        per_address, counts = self.options.limits.connections_per_address, self._connections_of
+        if counts is not None:
+            counts.add(address)
+        if bound is not None and self.connections > bound:
+            self.count_limit("connections")
+            return Response(503, [("Retry-After", "10")], b"")
+        if (
+            counts is not None
+            and per_address is not None
+            and counts.count(address) > per_address
+            and not (self._proxies and self._proxies.trusts(parse_address(address)))
+        ):
+            self.count_limit("connections_per_address")
+            return Response(429, [("Retry-After", "10")], b"")
+        return None
+
+    def forget_connection(self, address: str) -> None:
+        """A TCP connection has ended."""
+        self.connections -= 1
+        if self._connections_of is not None:
+            self._connections_of.remove(address)
 
     def open(self, verdict: Open, request: Request, now: float) -> Session:
         """Open the session that was admitted, its OPEN packet first in its outbox.
@@ -446,8 +579,10 @@ class Engine(SessionOwner):
         websocket = request.params["transport"] == WEBSOCKET
         self.clients[session.id] = session
         self.unconnected += 1
-        if options.limits.sessions_per_address is not None:
-            self._per_address[request.address] = self._per_address.get(request.address, 0) + 1
+        self._count_address(request.address)
+        if self._survey is not None and len(self.clients) == 1:
+            self._survey.deadline = now + OUTBOX_SURVEY_INTERVAL
+            self.deadlines.schedule(self._survey)
         upgrades = (
             [WEBSOCKET]
             if options.allow_upgrades and not websocket and WEBSOCKET in options.transports
@@ -514,6 +649,8 @@ class Engine(SessionOwner):
         if not session.joined:
             session.joined = True
             self.unconnected -= 1
+            if self._strangers_of is not None:
+                self._strangers_of.remove(session.remote_address)
 
     def process(self, session: Session) -> None:
         self._application.process(session)
@@ -525,14 +662,17 @@ class Engine(SessionOwner):
         del self.clients[session.id]
         if not session.joined:
             self.unconnected -= 1
-        address = session.remote_address
-        if address in self._per_address:
-            self._per_address[address] -= 1
-            if not self._per_address[address]:
-                del self._per_address[address]
+            if self._strangers_of is not None:
+                self._strangers_of.remove(session.remote_address)
+        if self._sessions_of is not None:
+            self._sessions_of.remove(session.remote_address)
 
     def count_limit(self, name: str) -> None:
-        self.limit_hits[name] = self.limit_hits.get(name, 0) + 1
+        hits = self.limit_hits[name] = self.limit_hits.get(name, 0) + 1
+        now = self.clock()
+        if hits == 1 or abs(now - self._logged_at[name]) >= LOG_INTERVAL:
+            self._logged_at[name] = now
+            logger.info("the bound %r was hit, for the %dth time", name, hits)
 
     def close(self) -> None:
         """Close every session at once; what waits in them is dropped."""

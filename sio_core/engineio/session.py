@@ -57,6 +57,9 @@ __all__ = ["Carrier", "Closed", "Observed", "Payload", "Session", "SessionOwner"
 CLOSING_TIME: Final = 30.0
 """Seconds a closing session waits for the GET that fetches the close packet, as the official server does."""
 
+BURST: Final = 16
+"""How many times the packets that may wait a burst may have. Their bytes bound it as well."""
+
 NOOP_INTERVAL: Final = 0.1
 """Seconds between the noops that release the GETs of a session that is being upgraded."""
 
@@ -227,6 +230,7 @@ class Session(Timed):
 
     __slots__ = (
         "_base64",
+        "_burst_until",
         "_carrier",
         "_closing_at",
         "_final",
@@ -301,6 +305,7 @@ class Session(Timed):
         if protocol == 3:
             self._heartbeat_at += options.ping_timeout
         self._closing_at: float = NEVER
+        self._burst_until: float = NEVER
         self.deadline = self._heartbeat_at
         owner.deadlines.schedule(self)
 
@@ -443,6 +448,7 @@ class Session(Timed):
             size += len(packet.data)
             packets.append(packet)
         self._replay_bytes -= size
+        self._burst_until = NEVER
         if not replay:
             self._replay = None
         self._signalled = False
@@ -474,6 +480,7 @@ class Session(Timed):
         owner = self._owner
         owner.packets_sent += len(packets)
         owner.bytes_sent += self.outbox_bytes
+        self._burst_until = NEVER
 
     def notify_when_taken(self, function: Callable[[], object]) -> None:
         """Call a function once, when what waits has been taken or the session is over; at once if nothing waits."""
@@ -558,28 +565,43 @@ class Session(Timed):
 
     def _overflows(self) -> bool:
         """The outbox is full: whether that is the peer's slowness, which ends the session, and not just a burst."""
-        if self._stage == WEBSOCKET and self._carrier is not None and not self.blocked:
-            owner = self._owner
+        carrier = self._carrier if self._stage == WEBSOCKET else self._poll
+        owner = self._owner
+        if carrier is not None and not self.blocked:
             processing, self.processing = (
                 self.processing,
                 True,
             )  # a broadcast may be going on: listeners are told later
-            self._carrier.flush()
+            carrier.flush()
             self.processing = processing
             if self.events:
                 owner.defer(self)
-            if self.outbox_bytes < owner.outbox_bytes and len(self._outbox) < owner.outbox_packets:
-                return self.state is not OPEN
-        self._overflow()
-        return True
+        if self.outbox_bytes >= owner.outbox_bytes:
+            self.cut("outbox_bytes", self.outbox_bytes)
+        elif len(self._outbox) >= BURST * owner.outbox_packets:
+            self.cut("outbox_packets", len(self._outbox))
+        elif len(self._outbox) >= owner.outbox_packets and self._burst_until == NEVER:
+            self._burst_until = owner.clock() + owner.options.limits.outbox_burst_time
+            self._reschedule()
+        return self.state is not OPEN
 
-    def _overflow(self) -> None:
-        name, value = "outbox_bytes", self.outbox_bytes
-        if value < self._owner.outbox_bytes:
-            name, value = "outbox_packets", len(self._outbox)
-        self._owner.count_limit(name)
-        self._finish("transport close", {"limit": name, "value": value}, code=1013)
-        self._owner.defer(self)
+    def _end_burst(self) -> None:
+        """A burst has had its time: what it left must be within the bound."""
+        self._burst_until = NEVER
+        if len(self._outbox) >= self._owner.outbox_packets:
+            self.cut("outbox_packets", len(self._outbox))
+
+    def cut(self, limit: str, value: int) -> None:
+        """End the session, since too much waits for its peer."""
+        if self.state is not CLOSED:
+            self._owner.count_limit(limit)
+            self._finish("transport close", {"limit": limit, "value": value}, code=1013)
+            self._owner.defer(self)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait, those among them that are sent again."""
+        return self.outbox_bytes + self._replay_bytes
 
     # Polling
 
@@ -825,10 +847,14 @@ class Session(Timed):
             raise InvalidPacket("parser error")
 
     def handle_deadline(self, now: float) -> None:
+        if self._burst_until <= now:
+            self._end_burst()
         if self._closing_at <= now:
             self._finish("forced close", None)
         elif self._heartbeat_at <= now:
-            if self.protocol == 3 or self._ping_outstanding:
+            if (self.protocol == 3 or self._ping_outstanding) and self.paused:
+                self._heartbeat_at = now + self._owner.options.ping_timeout  # its answer may wait to be read
+            elif self.protocol == 3 or self._ping_outstanding:
                 self._finish("ping timeout", None)
             else:
                 self._ping_outstanding = True
@@ -862,7 +888,7 @@ class Session(Timed):
         if self.state is CLOSED:
             self.deadline = NEVER
             return
-        deadline = min(self._heartbeat_at, self._closing_at)
+        deadline = min(self._heartbeat_at, self._closing_at, self._burst_until)
         if self._probe is not None:
             deadline = min(deadline, self._probe.upgrade_at, self._probe.noop_at)
         self.deadline = deadline

@@ -153,11 +153,23 @@ class AsgiShell:
             request, verdict = decided
             if isinstance(verdict, Open | Upgrade) and is_websocket(self._engine, request):
                 headers = self._engine.response_headers(request, verdict.headers)
-                if await attempt(send, accept_message(scope, headers)):
+                if await self._accepted(accept_message(scope, headers), send, request, verdict):
                     await AsgiWebSocket(self._engine, self.service.now, receive, send).run(request, verdict)
                 return
             decided = upgrade_answer(verdict) or Response(400, [], b"")
         await refuse_websocket(scope, send, decided)
+
+    async def _accepted(
+        self, message: Message, send: Send, request: Request, verdict: Open | Upgrade
+    ) -> bool:
+        """Accept a WebSocket. Its session keeps its place meanwhile, and its id."""
+        if isinstance(verdict, Upgrade):
+            return await attempt(send, message)
+        self._engine.reserve(verdict, request)
+        try:
+            return await attempt(send, message)
+        finally:
+            self._engine.release(verdict)
 
     async def _decide(self, scope: Scope, path: str | None) -> tuple[Request, Verdict] | Response:
         """Return what the engine says of a request, or the answer if that is known without asking it."""

@@ -190,6 +190,14 @@ class AsgiWebSocket(Carrier):
     def output_ready(self) -> None:
         self._wakeup.set()
 
+    def flush(self) -> None:
+        """What is sent here is sent by a task, in its turn; so this takes it once, and no more until it has left."""
+        session = self._session
+        if session is not None and not session.blocked and not self._urgent:
+            session.blocked = True
+            self._urgent = [self._message(session, packet) for packet in session.take_packets()]
+            self._wakeup.set()
+
     def send_probe(self, packet: Encoded) -> None:
         self._urgent.append({"type": "websocket.send", "text": packet.data.decode()})
         self._wakeup.set()

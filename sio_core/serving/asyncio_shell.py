@@ -117,7 +117,9 @@ class AsyncioProtocol(asyncio.Protocol):
             keep_next=self._keep_next,
         )
         shell.connections.add(self)
-        shell.site.connection_made()
+        refusal = shell.site.connection_made(address)
+        if refusal is not None:
+            self._connection.refuse(refusal)
         if self._unread:
             unread, self._unread = self._unread, b""
             self.data_received(unread)
@@ -149,7 +151,7 @@ class AsyncioProtocol(asyncio.Protocol):
         self._transport = None
         if connection is not None:
             self._shell.connections.discard(self)
-            self._shell.site.connection_lost()
+            self._shell.site.connection_lost(connection.address)
             connection.connection_lost(self._shell.loop.time())
             connection.detach()
 

@@ -7,8 +7,9 @@ not hand it on. So the first request starts the clock, and it runs for as long a
 - on trio in a nursery inside a system task, which lives until the main task has ended. An application's tasks need a
   nursery there, and no request may own it, for they outlive requests.
 
-Nobody tells such a server that the end has come, so it cannot tell its clients. ``io.lifespan`` can; where that is
-used there is nothing to start here.
+When that is cancelled the loop ends, and every connection with it: the sessions are closed, and what listens to their
+end gets a moment. Clients are told only if the server that carries them still can; ``io.lifespan`` comes in time, and
+where that is used there is nothing to start here.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def start_on_asyncio(service: Service) -> None:
 
     def start_soon(function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         # Not in the context of the request that happens to be the first.
-        task = loop.create_task(function(*args), context=contextvars.Context())
+        task = loop.create_task(run_until_the_end(service, function, args), context=contextvars.Context())
         task.add_done_callback(ended)
 
     def ended(task: asyncio.Task[None]) -> None:
@@ -62,6 +63,24 @@ def start_on_asyncio(service: Service) -> None:
             logger.error("the clock has stopped", exc_info=task.exception())
 
     service.begin(AsyncioRuntime(loop), start_soon)
+
+
+async def run_until_the_end(
+    service: Service, function: Callable[..., Coroutine[Any, Any, None]], args: tuple[Any, ...]
+) -> None:
+    """Run the clock; when the loop cancels it, close the server."""
+    try:
+        await function(*args)
+    except asyncio.CancelledError:
+        await close(service)
+        raise
+
+
+async def close(service: Service) -> None:
+    """The event loop ends: so do the sessions."""
+    if not service.draining:
+        await service.close()
+    await service.settle()
 
 
 async def run_on_trio(service: Service, started: anyio.Event) -> None:
@@ -74,7 +93,10 @@ async def run_on_trio(service: Service, started: anyio.Event) -> None:
             try:
                 await anyio.sleep_forever()
             finally:
+                task_group.cancel_scope.shield = True
+                await close(service)
                 service.end()
+                task_group.cancel_scope.cancel()
     except* Exception:
         # An exception that leaves a system task ends the program.
         logger.exception("a task of the server has failed")

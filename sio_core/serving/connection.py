@@ -28,6 +28,10 @@ __all__ = ["Connection", "Driver"]
 WAITING: Final = 0
 HEAD: Final = 1
 BODY: Final = 2
+FIRST: Final = 3  # nothing yet
+
+BOUND_OF_CODE: Final = {1008: "fragments", 1009: "max_http_buffer_size"}
+"""What a peer was over whose WebSocket is closed with a code."""
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -70,6 +74,7 @@ class ConnectionTimer(Timed):
 class Connection(Carrier):
     """See the module's docstring.
 
+    :ivar address: the peer's IP address, of the connection itself.
     :ivar closing: the shell closes the connection once everything was written.
     :ivar aborting: the shell closes it at once.
     :ivar paused: the shell should not read for now.
@@ -103,6 +108,7 @@ class Connection(Carrier):
         "_unsent",
         "_websocket",
         "aborting",
+        "address",
         "blocked",
         "changed",
         "closing",
@@ -122,6 +128,7 @@ class Connection(Carrier):
         keep_next: bool = False,
     ) -> None:
         """:param keep_next: the first request is answered here, also if it is for a sibling."""
+        self.address = address
         self._site = site
         self._timer = ConnectionTimer(self)
         self._driver: Driver | None = driver
@@ -145,7 +152,7 @@ class Connection(Carrier):
         self._now = now
         self._session: Session | None = None
         self._websocket: WebSocket | None = None
-        self._phase = WAITING
+        self._phase = FIRST
         self._plain = True
         self._base64 = False
         self._probing = False
@@ -188,6 +195,13 @@ class Connection(Carrier):
                 session.deliver()
         if websocket.eventful:
             self._websocket_changed(websocket, now)
+
+    def refuse(self, response: Response) -> None:
+        """Answer what nobody reads, and close: this connection is one too many."""
+        self._reader = None
+        self._output.append(encode_response(response, None, close=True))
+        self._close()
+        self.wake()
 
     def receive_eof(self, now: float) -> None:
         """The peer will send nothing more."""
@@ -305,6 +319,7 @@ class Connection(Carrier):
                 self._set_deadline(now + self._site.limits.close_time)
                 self.wake()
             else:
+                self._count_limit("close_time")
                 self.abort()
             return
         if reader is not None and (reader.started or reader.in_body):
@@ -315,6 +330,8 @@ class Connection(Carrier):
                 self._exchanges.clear()
             if reading is None or not reading.answered:
                 self._output.append(encode_response(Response(408, [], b""), None, close=True))
+        elif reader is not None:
+            self._count_limit("header_time" if self._phase == FIRST else "keep_alive_time")
         self._close()
         self.wake()
 
@@ -351,7 +368,10 @@ class Connection(Carrier):
             if reader is not None and reader.held and not reader.events and not self._is_full:
                 reader.resume()
         if reader is not None and not self.closing:
-            self._pause(self._is_full)
+            full = self._is_full
+            if full and not self.paused and self._pending is None:
+                self._count_limit("pipelined_requests")
+            self._pause(full)
             self._watch(reader, now)
 
     @property
@@ -395,8 +415,8 @@ class Connection(Carrier):
             reader.resume()
             return True
         options = self._site.engines[0][1].options if self._site.engines else None
+        self._reader = None  # what follows is dropped
         if options is not None and options.destroy_upgrade:
-            self._reader = None
             self._set_deadline(now + options.destroy_upgrade_timeout)
         return False
 
@@ -460,6 +480,8 @@ class Connection(Carrier):
 
     def _bad_request(self, event: BadRequest) -> None:
         assert self._exchanges is not None
+        if event.limit:
+            self._count_limit(event.limit)
         if self._exchanges and not self._exchanges[-1].complete and not self._exchanges[-1].answered:
             self._exchanges.pop().lost()
         exchange = Exchange(self, Request(method="GET", target="/"), None, True)
@@ -647,7 +669,12 @@ class Connection(Carrier):
     def _websocket_changed(self, websocket: WebSocket, now: float) -> None:
         """Control frames, an open fragment, a close frame or a failure have come."""
         closed = websocket.closed
+        if websocket.crowded:
+            websocket.crowded = False
+            self._count_limit("pending_pongs")
         if closed is not None:
+            if closed.error and closed.code in BOUND_OF_CODE:
+                self._count_limit(BOUND_OF_CODE[closed.code])
             self._lost_with(closed.error or None)
             self._close()
         elif websocket.fragment_open:
@@ -692,8 +719,7 @@ class Connection(Carrier):
         self._due = NEVER
 
     def _count_limit(self, name: str) -> None:
-        for _, engine in self._site.engines[:1]:
-            engine.count_limit(name)
+        self._site.count_limit(name)
 
     @property
     def carries_session(self) -> bool:

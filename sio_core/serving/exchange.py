@@ -174,6 +174,10 @@ class Exchange(Carrier):
         self._ready = True
         self._driver.exchange_ready(self)
 
+    def flush(self) -> None:
+        if self._ready:
+            self.take_response()
+
     def send_probe(self, packet: Encoded) -> None:
         raise AssertionError("a polling request cannot carry a probe")
 

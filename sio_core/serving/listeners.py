@@ -23,7 +23,7 @@ from sio_core.serving.trio_shell import StreamShell
 if sys.platform != "win32":
     import resource
 
-__all__ = ["Shell", "accept", "bind", "make_shell", "raise_file_limit"]
+__all__ = ["Shell", "accept", "bind", "make_shell", "open_files_bound", "raise_file_limit"]
 
 Shell = AsyncioShell | StreamShell
 
@@ -102,6 +102,14 @@ def raise_file_limit() -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def open_files_bound() -> int | None:
+    """Return how many connections leave files for everything else; ``None`` where there is no bound on files."""
+    if sys.platform == "win32":
+        return None
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if files == resource.RLIM_INFINITY else max(files * 9 // 10 - 100, files // 2, 1)
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -51,6 +51,7 @@ class Site:
     :ivar resources_first: asked before the engines: the client files lie under an engine's path.
     :ivar resources: asked after them.
     :ivar connections: how many connections are open.
+    :ivar connections_bound: how many the process may have open; ``None``: any number.
     :ivar on_idle: called when the last connection has ended.
     :ivar siblings: the other processes that serve the same address, if there are any.
     """
@@ -59,6 +60,7 @@ class Site:
         "_date",
         "_date_until",
         "connections",
+        "connections_bound",
         "deadlines",
         "engines",
         "limits",
@@ -75,6 +77,7 @@ class Site:
         deadlines: Deadlines,
         resources_first: Sequence[Resource] = (),
         resources: Sequence[Resource] = (),
+        default_connections: int | None = None,
     ) -> None:
         self.engines: list[tuple[str, Engine]] = [(engine.options.prefix, engine) for engine in engines]
         self.limits = limits
@@ -82,20 +85,31 @@ class Site:
         self.resources_first = list(resources_first)
         self.resources = list(resources)
         self.connections = 0
+        self.connections_bound = limits.connections if limits.connections is not None else default_connections
         self.on_idle: Callable[[], object] | None = None
         self.siblings: Siblings | None = None
         self._date = ""
         self._date_until = 0.0
 
-    def connection_made(self) -> None:
-        """A connection has been opened."""
+    def connection_made(self, address: str) -> Response | None:
+        """A connection has been opened; the answer to it if it is one too many. It is told lost all the same."""
         self.connections += 1
+        if not self.engines:
+            return None
+        return self.engines[0][1].admit_connection(address, self.connections_bound)
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, address: str) -> None:
         """A connection has ended."""
         self.connections -= 1
+        if self.engines:
+            self.engines[0][1].forget_connection(address)
         if not self.connections and self.on_idle is not None:
             self.on_idle()
+
+    def count_limit(self, name: str) -> None:
+        """A bound was hit: count it."""
+        if self.engines:
+            self.engines[0][1].count_limit(name)
 
     def engine_for(self, request: Request) -> Engine | None:
         """Return the engine whose path the request's target starts with."""

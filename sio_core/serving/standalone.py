@@ -24,7 +24,7 @@ from sio_core.serving.asgi import AsgiShell, WrappedApplication
 from sio_core.serving.asgi_scope import Application, Receive, Scope, Send
 from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
 from sio_core.serving.clock import run_clock
-from sio_core.serving.listeners import Shell, accept, bind, make_shell
+from sio_core.serving.listeners import Shell, accept, bind, make_shell, open_files_bound
 from sio_core.serving.run import Lifespan, RunOptions, run_alone, run_workers
 from sio_core.serving.site import Resource, Site
 from sio_core.serving.static_files import StaticFiles
@@ -227,6 +227,7 @@ class Service(ABC):
             self.deadlines,
             [resource for service in services for resource in service.resources_first()],
             resources,
+            open_files_bound(),
         )
 
     @asynccontextmanager

@@ -14,6 +14,7 @@ from sio_core.engineio.engine import Pending
 from sio_core.runtime import Runtime
 from sio_core.serving.connection import Connection
 from sio_core.serving.site import Site
+from sio_core.wire.message import Response
 
 __all__ = ["StreamDriver", "StreamShell"]
 
@@ -62,12 +63,14 @@ class StreamShell:
         address, port = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
         driver = StreamDriver(self, stream, address, port, secure, unread, keep_next)
         self.connections.add(driver)
-        self.site.connection_made()
+        refusal = self.site.connection_made(address)
+        if refusal is not None:
+            driver.refuse(refusal)
         try:
             await driver.run()
         finally:
             self.connections.discard(driver)
-            self.site.connection_lost()
+            self.site.connection_lost(address)
 
 
 class StreamDriver:
@@ -226,6 +229,10 @@ class StreamDriver:
             self._scope.cancel()
 
     # What the shell calls
+
+    def refuse(self, response: Response) -> None:
+        """This connection is one too many."""
+        self._connection.refuse(response)
 
     def flush(self) -> None:
         """Write what is due."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sio_core.errors import InvalidPacket, LocalProtocolError
+from sio_core.errors import InvalidPacket, LocalProtocolError, PayloadTooLarge
 from sio_core.limits import Limits
 from sio_core.socketio.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet, is_event_data
 from sio_core.socketio.parser import Decoder, Parser
@@ -167,8 +167,10 @@ class MsgpackDecoder(Decoder):
             raise InvalidPacket("invalid packet type")
 
         namespace = decoded.get("nsp")
-        if not isinstance(namespace, str) or len(namespace) > self._limits.namespace_length:
+        if not isinstance(namespace, str):
             raise InvalidPacket("invalid namespace")
+        if len(namespace) > self._limits.namespace_length:
+            raise PayloadTooLarge("invalid namespace", "namespace_length")
 
         data = decoded.get("data", _UNDEFINED)
         if kind == EVENT:
@@ -217,13 +219,13 @@ class MsgpackDecoder(Decoder):
                     elif value is _UNDEFINED:
                         undefined = True
                     elif bits is not None and kind is int and value.bit_length() > bits:
-                        raise InvalidPacket("invalid payload: integer too large")
+                        raise PayloadTooLarge("invalid payload: integer too large", "integer_bits")
                 if undefined:
                     _remove_undefined(container)
             if not inner:
                 return
             level = inner
-        raise InvalidPacket("invalid payload: nested too deeply")
+        raise PayloadTooLarge("invalid payload: nested too deeply", "json_depth")
 
 
 def _remove_undefined(container: Any) -> None:
@@ -265,7 +267,7 @@ _FIXED_BYTES: Final = bytes.fromhex("00000000 00000001 01010408 01020408 0102040
 def _normalise(message: bytes, limit: int) -> bytes:
     """Return the message with every ArrayBuffer written as binary data, which it is.
 
-    :raises ValueError: if it holds more than ``limit`` values.
+    :raises InvalidPacket: if it holds more than ``limit`` values.
     :raises IndexError: if it ends early.
     """
     pieces: list[bytes] = []
@@ -278,7 +280,7 @@ def _normalise(message: bytes, limit: int) -> bytes:
         outstanding -= 1
         values += 1
         if values > limit:
-            raise ValueError("too many values")
+            raise PayloadTooLarge("invalid payload: too many values", "json_items")
         head = message[position]
         position += 1
         if head < 0x80 or head >= 0xE0:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import orjson
 
-from sio_core.errors import InvalidPacket, LocalProtocolError
+from sio_core.errors import InvalidPacket, LocalProtocolError, PayloadTooLarge
 from sio_core.limits import Limits
 from sio_core.socketio.binary import Extractor, reconstruct
 from sio_core.socketio.packet import (
@@ -389,7 +389,7 @@ class JsonDecoder(Decoder):
             if not digits:
                 raise InvalidPacket("Illegal attachments")
             if len(digits) > _MAX_COUNT_DIGITS or int(digits) > self._limits.attachments:
-                raise InvalidPacket("too many attachments")
+                raise PayloadTooLarge("too many attachments", "attachments")
             count = int(digits)
             kind -= BINARY_EVENT - EVENT
             position += 1
@@ -451,7 +451,7 @@ class JsonDecoder(Decoder):
         # A client of Socket.IO 2 carries its parameters here when it connects: "/chat?token=...".
         name, _, query = namespace.partition("?") if kind == CONNECT else (namespace, "", "")
         if len(name) > self._limits.namespace_length or len(query) > _MAX_QUERY_LENGTH:
-            raise InvalidPacket("invalid namespace")
+            raise PayloadTooLarge("invalid namespace", "namespace_length")
 
     def _attach(self, attachment: bytes | bytearray | memoryview) -> Packet | None:
         """Take one attachment; put all in their places after the last."""
@@ -463,7 +463,7 @@ class JsonDecoder(Decoder):
         self._received_bytes += len(attachment)
         if self._received_bytes > self._limits.attachment_bytes:
             self.reset()
-            raise InvalidPacket("attachments too large")
+            raise PayloadTooLarge("attachments too large", "attachment_bytes")
         attachments = self._attachments
         attachments.append(attachment)
         if len(attachments) < self._expected:
@@ -488,7 +488,7 @@ class JsonDecoder(Decoder):
     def _load_carefully(self, text: str) -> Any:
         limits = self._limits
         if _count_values(text, limits.json_items) > limits.json_items:
-            raise InvalidPacket("invalid payload: too many values")
+            raise PayloadTooLarge("invalid payload: too many values", "json_items")
         value: Any = None
         valid = False
         try:
@@ -505,9 +505,15 @@ class JsonDecoder(Decoder):
             except ValueError:
                 pass
         if not valid:
+            # orjson has a bound of its own, which is looser than most.
+            deeper = text.count("[") + text.count("{") > limits.json_depth and _is_deeper(
+                text, limits.json_depth
+            )
+            if deeper:
+                raise PayloadTooLarge("invalid payload", "json_depth")
             raise InvalidPacket("invalid payload")
         if _is_deeper(text, limits.json_depth):
-            raise InvalidPacket("invalid payload: nested too deeply")
+            raise PayloadTooLarge("invalid payload: nested too deeply", "json_depth")
         if self._large_integer is not None and self._large_integer.search(text) is not None:
             self._check_integers(text)
         if self._reviver is not None:
@@ -523,7 +529,7 @@ class JsonDecoder(Decoder):
         except ValueError:
             pass
         if not valid:
-            raise InvalidPacket("invalid payload: integer too large")
+            raise PayloadTooLarge("invalid payload: integer too large", "integer_bits")
 
     def _parse_integer(self, digits: str) -> int:
         # Digits are counted first: int() takes time that grows with their square.

@@ -39,13 +39,15 @@ class BadRequest:
 
     :ivar status: 400, 414, 417, 431, 501 or 505.
     :ivar reason: what was wrong, in a few words; never anything the peer sent.
+    :ivar limit: the field of :class:`~sio_core.limits.Limits` that it is over; empty if it is over none.
     """
 
-    __slots__ = ("reason", "status")
+    __slots__ = ("limit", "reason", "status")
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, limit: str = "") -> None:
         self.status: int = status
         self.reason: str = reason
+        self.limit: str = limit
 
     def __repr__(self) -> str:
         return f"<BadRequest {self.status} {self.reason}>"
@@ -325,20 +327,20 @@ class HttpReader:
                 return
         line_length = head.find(b"\r\n")
         if line_length > limits.header_line:
-            self._refuse(414, "request line too long")
+            self._refuse(414, "request line too long", "header_line")
             return
         header_bytes = len(head) - line_length - 4
         lines = head.count(b"\r\n")
         if header_bytes > limits.header_bytes:
-            self._refuse(431, "headers too long")
+            self._refuse(431, "headers too long", "header_bytes")
             return
         if lines - 2 > limits.header_count:
-            self._refuse(431, "too many headers")
+            self._refuse(431, "too many headers", "header_count")
             return
         if header_bytes > limits.header_line:
             for field in head.split(b"\r\n"):
                 if len(field) > limits.header_line:
-                    self._refuse(431, "header too long")
+                    self._refuse(431, "header too long", "header_line")
                     return
         # A CR or LF alone ends a line for some (RFC 9112 section 2.2), and NUL a string. The other control
         # characters are llhttp's to refuse.
@@ -499,7 +501,7 @@ class HttpReader:
         # What arrived at once is reported at once, however small its chunks are.
         parts: list[bytes] = []
         end = len(data)
-        problem = ""
+        problem = limit = ""
         status = 400
         while pos < end:
             if self._state == _CHUNK_DATA:
@@ -530,6 +532,7 @@ class HttpReader:
                 self._overhead += len(match[2])
                 if self._overhead > self._limits.header_bytes or len(line) > self._limits.header_line:
                     problem = "chunk extensions too long"
+                    limit = self._long_line(line)
                     break
                 self._left = int(match[1], 16)
                 self._state = _CHUNK_DATA if self._left else _TRAILER
@@ -538,6 +541,7 @@ class HttpReader:
                 self._overhead += len(line) + 2
                 if self._overhead > self._limits.header_bytes or len(line) > self._limits.header_line:
                     problem = "trailers too long"
+                    limit = self._long_line(line)
                     status = 431
                     break
                 if not _TRAILER_LINE(line):
@@ -550,7 +554,7 @@ class HttpReader:
             self.expects_continue = False
             self.events.append(b"".join(parts))
         if problem:
-            self._refuse(status, problem)
+            self._refuse(status, problem, limit)
         elif self._state == _HEAD:
             self._finish()
         elif self._buffer:
@@ -571,32 +575,36 @@ class HttpReader:
             if buffer[0] < _FIRST_VISIBLE:
                 self._refuse(400, "invalid request line")
             elif line_length > limits.header_line or (line_length < 0 and size > limits.header_line + 1):
-                self._refuse(414, "request line too long")
+                self._refuse(414, "request line too long", "header_line")
             elif line_length < 0:
                 return
             elif size - line_length - 2 > limits.header_bytes + 1:
-                self._refuse(431, "headers too long")
+                self._refuse(431, "headers too long", "header_bytes")
             elif size - buffer.rfind(b"\n") - 1 > limits.header_line + 1:
-                self._refuse(431, "header too long")
+                self._refuse(431, "header too long", "header_line")
         elif self._state == _CHUNK_END:
             if buffer != b"\r":
                 self._refuse(400, "invalid chunk")
         elif size > limits.header_line + 1:
             if self._state == _TRAILER:
-                self._refuse(431, "trailers too long")
+                self._refuse(431, "trailers too long", "header_line")
             else:
-                self._refuse(400, "chunk extensions too long")
+                self._refuse(400, "chunk extensions too long", "header_line")
 
     def _finish(self) -> None:
         self.events.append(END)
         self._state = _HEAD if self.keep_alive else _DONE
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _long_line(self, line: bytes) -> str:
+        """Return which bound of header lines a line is over, by itself or together with those before it."""
+        return "header_line" if len(line) > self._limits.header_line else "header_bytes"
+
+    def _refuse(self, status: int, reason: str, limit: str = "") -> None:
         self._state = _DONE
         self._buffer.clear()
         self.keep_alive = False
         self.expects_continue = False
-        self.events.append(BadRequest(status, reason))
+        self.events.append(BadRequest(status, reason, limit))
 
 
 def _status_lines() -> dict[int, bytes]:

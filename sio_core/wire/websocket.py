@@ -411,6 +411,7 @@ class WebSocket:
         connection is gone.
     :ivar close_sent: a close frame was handed out or waits in :meth:`data_to_send`.
     :ivar blocked: set by the caller while what it writes waits; pongs are then reduced to the newest.
+    :ivar crowded: not every ping is answered, since more came than ``limits.pending_pongs``, or since ``blocked``.
     :ivar eventful: something but plain messages is going on: control frames, a fragmented message, the end.
     :ivar extended: an extension was negotiated, so messages are to be sent with :meth:`encode`.
     """
@@ -430,6 +431,7 @@ class WebSocket:
         "blocked",
         "close_sent",
         "closed",
+        "crowded",
         "eventful",
         "extended",
     )
@@ -451,6 +453,7 @@ class WebSocket:
         self.blocked: bool = False
         self.close_sent: bool = False
         self.closed: Closed | None = None
+        self.crowded: bool = False
         self.eventful: bool = False
         self.extended: bool = self._compression is not None
 
@@ -637,6 +640,7 @@ class WebSocket:
             self._pongs = [pong]
         elif self.blocked or len(pongs) >= self._limits.pending_pongs:
             pongs[-1] = pong
+            self.crowded = True
         else:
             pongs.append(pong)
 

@@ -476,7 +476,7 @@ async def test_bound_of_running_listeners() -> None:
         await client.emit("quick")
         assert log == [0, 1]
         assert client.socket.conn.paused
-        assert io.stats()["limit_hits"] == {"queued_events": 1}
+        assert io.stats()["limit_hits"] == {"handlers_per_socket": 1, "queued_events": 1}
         go.set()
         await settle()
         assert log == [0, 1, 2, 3, -1]

@@ -334,7 +334,7 @@ async def test_awaiting_an_emit_waits_for_room() -> None:
 
 
 async def test_a_slow_consumer_is_closed() -> None:
-    io = Server(limits=Limits(outbox_packets=3))
+    io = Server(limits=Limits(outbox_bytes=42))
     reasons: list[Any] = []
     io.on("disconnect", lambda socket, reason, details: reasons.append((reason, details)))
     async with running(io) as peer, anyio.create_task_group() as task_group:
@@ -346,8 +346,8 @@ async def test_a_slow_consumer_is_closed() -> None:
         assert reasons == []
         task_group.start_soon(socket.wait_for_room)
         await settle()
-        assert reasons == [("transport close", {"limit": "outbox_packets", "value": 3})]
-        assert io.stats()["limit_hits"] == {"outbox_packets": 1}
+        assert reasons == [("transport close", {"limit": "outbox_bytes", "value": 42})]
+        assert io.stats()["limit_hits"] == {"outbox_bytes": 1}
 
 
 async def test_emitting_from_another_thread() -> None:

@@ -605,6 +605,7 @@ def verdicts(world: World, count: int, **request: Any) -> list[Verdict]:
         ("sessions", 503, "Service Unavailable"),
         ("unconnected_sessions", 503, "Service Unavailable"),
         ("sessions_per_address", 429, "Too Many Requests"),
+        ("unconnected_sessions_per_address", 429, "Too Many Requests"),
     ],
 )
 def test_capacity(limit: str, status: int, message: str) -> None:
@@ -637,7 +638,8 @@ def test_another_address_has_its_own_sessions() -> None:
     assert isinstance(verdicts(world, 1, address="192.0.2.1")[0], Refused)
     assert isinstance(verdicts(world, 1, address="192.0.2.2")[0], Open)
     world.engine.close()
-    assert world.engine._per_address == {}
+    assert world.engine._sessions_of is not None
+    assert len(world.engine._sessions_of) == 0
 
 
 def test_who_has_joined_a_namespace_is_no_stranger() -> None:
@@ -657,7 +659,7 @@ def test_who_has_joined_a_namespace_is_no_stranger() -> None:
 def test_without_limits_nothing_is_counted_by_address() -> None:
     world = World()
     verdicts(world, 10)
-    assert world.engine._per_address == {}
+    assert world.engine._sessions_of is None
     assert world.engine.clients_count == 10
 
 

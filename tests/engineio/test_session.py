@@ -1047,16 +1047,63 @@ def test_the_bytes_that_wait_are_bounded(transport: str) -> None:
         assert link.released == [1013]
 
 
-def test_the_packets_that_wait_are_bounded() -> None:
-    world = World(limits=Limits(outbox_packets=3))
-    session = world.open()
-    for _ in range(3):
-        session.send("a")
-    assert world.get(session) == b"4a\x1e4a\x1e4a"
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_the_packets_that_wait_are_bounded(transport: str) -> None:
+    world = World(limits=Limits(outbox_packets=3, outbox_burst_time=5.0))
+    session = world.open(transport)
+    for _ in range(20):
+        session.send("a")  # a burst
+    world.advance(4.9)
+    assert session.state == "open"
+    assert len(session.take_packets()) == 20
     for _ in range(4):
         session.send("a")
-    assert world.closing(session) == ("transport close", {"limit": "outbox_packets", "value": 3})
+    world.advance(4.9)
+    assert session.state == "open"
+    world.advance(0.2)
+    assert world.closing(session) == ("transport close", {"limit": "outbox_packets", "value": 4})
     assert world.engine.limit_hits == {"outbox_packets": 1}
+
+
+def test_who_takes_one_burst_after_another_is_not_slow() -> None:
+    world = World(limits=Limits(outbox_packets=3, outbox_burst_time=5.0))
+    session = world.open()
+    for _ in range(6):
+        for _ in range(10):
+            session.send("a")
+        world.advance(3)
+        session.take_packets()
+        for _ in range(10):
+            session.send("a")
+        world.advance(3)
+        session.take_packets()
+    assert session.state == "open"
+    assert world.engine.limit_hits == {}
+
+
+def test_a_burst_has_its_bound_too() -> None:
+    world = World(limits=Limits(outbox_packets=3))
+    session = world.open()
+    for _ in range(3 * 16):
+        session.send("a")
+    assert session.state == "open"
+    session.send("a")
+    assert world.closing(session) == ("transport close", {"limit": "outbox_packets", "value": 48})
+
+
+def test_a_get_that_waits_takes_the_first_part_of_a_burst() -> None:
+    world = World(limits=Limits(outbox_bytes=10))
+    session = world.open()
+    link = Link()
+    taken: list[bytes] = []
+    link.flush = lambda: taken.append(session.take_payload().body)  # type: ignore[method-assign]
+    assert session.receive_poll(link)
+    for _ in range(10):
+        session.send("a")  # 20 bytes
+    assert (taken, session.outbox_bytes) == ([b"\x1e".join([b"4a"] * 5)], 10)
+    assert session.state == "open"
+    session.send("a")
+    assert world.closing(session) == ("transport close", {"limit": "outbox_bytes", "value": 10})
 
 
 def test_a_ping_is_sent_even_if_the_bound_is_reached() -> None:
@@ -1074,7 +1121,9 @@ def test_a_packet_and_its_attachments_wait_together_or_not_at_all() -> None:
     session.send_packets(packets)
     assert session.outbox_bytes == 6
     session.send_packets(packets)
-    assert world.closing(session) == ("transport close", {"limit": "outbox_packets", "value": 3})
+    assert session.outbox_bytes == 12
+    world.advance(6)
+    assert world.closing(session) == ("transport close", {"limit": "outbox_packets", "value": 6})
     session.send_packets(packets)
     assert session.take_packets() == []
 

@@ -672,7 +672,7 @@ async def stick(server: AsgiServer) -> Stuck:
 
 
 async def test_what_a_client_does_not_take_is_bounded() -> None:
-    io, events = make_io(limits=Limits(outbox_packets=10, close_time=0.05))
+    io, events = make_io(limits=Limits(outbox_packets=10, outbox_burst_time=0.05, close_time=0.05))
     async with serving(io) as server:
         call = await stick(server)
         await wait_until(lambda: events)

@@ -357,10 +357,10 @@ def test_number_of_values() -> None:
     # Seven of the message itself, and the name.
     limits = Limits(json_items=20)
     assert decode(event(b"\x90" * 12, 12), limits)
-    assert refusal(event(b"\x90" * 13, 13), limits) == "invalid packet type"
+    assert refusal(event(b"\x90" * 13, 13), limits) == "invalid payload: too many values"
     assert decode(event(b"\xc4\xff" + b"\x90" * 255), limits).data == ["x", b"\x90" * 255]
     assert decode(event(b"\xda\x01\x00" + b"a" * 256), limits).data == ["x", "a" * 256]
-    assert refusal(event(b"\xdd\x00\x03\x00\x00" + b"\x90" * 0x30000)) == "invalid packet type"
+    assert refusal(event(b"\xdd\x00\x03\x00\x00" + b"\x90" * 0x30000)) == "invalid payload: too many values"
 
 
 def test_integer_bits() -> None:
