@@ -8,16 +8,19 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 import sniffio
 
-__all__ = ["AsyncFunction", "AsyncioRuntime", "Runtime", "TrioRuntime", "Waiter"]
+__all__ = ["AsyncFunction", "AsyncioRuntime", "Runtime", "TrioRuntime", "Waiter", "as_error", "is_cancelled"]
 
 logger = logging.getLogger(__name__)
+
+CANCEL_TIME: Final = 1.0
+"""Seconds that cancelled tasks get to end."""
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, object]]
 
@@ -54,6 +57,9 @@ class Runtime(ABC):
     @abstractmethod
     async def join(self) -> None:
         """Wait until every task of :meth:`spawn` has ended."""
+
+    async def cancel(self) -> None:  # noqa: B027 - where a task group owns the tasks, that does it
+        """Cancel every task of :meth:`spawn` that has not ended, unless another owner of theirs does."""
 
     @staticmethod
     def current(task_group: anyio.abc.TaskGroup) -> Runtime:
@@ -97,6 +103,12 @@ class AsyncioRuntime(Runtime):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    async def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CANCEL_TIME)
+
 
 class TrioRuntime(Runtime):
     """trio. Its tasks belong to the task group that the server runs in."""
@@ -139,6 +151,26 @@ class TrioRuntime(Runtime):
         while self._running:
             self._idle = anyio.Event()
             await self._idle.wait()
+
+
+def is_cancelled() -> bool:
+    """Whether the task that runs this is to end. If not, a ``CancelledError`` is of something that it awaited."""
+    if sniffio.current_async_library() != "asyncio":
+        return False
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def as_error(cancellation: asyncio.CancelledError) -> Exception:
+    """Return the error that it is for a task when something that it awaited has been cancelled by others.
+
+    :raises CancelledError: if it is the task itself that is to end.
+    """
+    if is_cancelled():
+        raise cancellation
+    error = RuntimeError("what it awaited was cancelled")
+    error.__cause__ = cancellation
+    return error
 
 
 def call_safely(function: Callable[..., object], args: tuple[Any, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar, overload
@@ -20,7 +21,7 @@ from sio_core.engineio.engine import Application, Engine
 from sio_core.engineio.options import Cookie, EngineOptions
 from sio_core.engineio.session import Session
 from sio_core.limits import Limits
-from sio_core.runtime import Runtime
+from sio_core.runtime import Runtime, as_error
 from sio_core.serving.client_files import ClientFiles
 from sio_core.serving.site import Resource
 from sio_core.serving.standalone import Service
@@ -468,6 +469,10 @@ class EngineSessions(Application):
     async def _await(self, session: Session, outcome: Awaitable[Any]) -> None:
         try:
             await outcome
+        except CancelledError as error:
+            logger.error(
+                "a listener of session %s… raised an exception", session.id[:6], exc_info=as_error(error)
+            )
         except Exception:
             logger.exception("a listener of session %s… raised an exception", session.id[:6])
 

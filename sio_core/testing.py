@@ -101,6 +101,9 @@ class VirtualRuntime(Runtime):
     async def join(self) -> None:
         await self._runtime.join()
 
+    async def cancel(self) -> None:
+        await self._runtime.cancel()
+
 
 class MemoryDriver:
     """Moves the bytes between a client and the server's connection code."""

@@ -10,6 +10,7 @@ import inspect
 import logging
 import re
 import time
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ from sio_core.engineio.states import OPEN
 from sio_core.errors import ConnectError, InvalidPacket, PayloadTooLarge, UnexpectedPacket
 from sio_core.ids import PrivateSessionId, make_id
 from sio_core.limits import Limits
-from sio_core.runtime import Runtime
+from sio_core.runtime import Runtime, as_error, is_cancelled
 from sio_core.socketio.client import ABSENT, Client
 from sio_core.socketio.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from sio_core.socketio.parser import Parser
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 class ConnectTimeout(Timed):
-    """Closes a session that has joined no namespace in time, also if nobody fetches the close packet."""
+    """Closes a session that has joined no namespace in time."""
 
     __slots__ = ("_hub", "_session")
 
@@ -53,13 +54,8 @@ class ConnectTimeout(Timed):
         self._session = session
 
     def handle_deadline(self, now: float) -> None:
-        session = self._session
-        if session.state is OPEN:
-            self.deadline = now + self._hub.limits.close_time
-            self._hub.connect_late(session)
-        else:
-            self.deadline = NEVER
-            session.close(discard=True)
+        self.deadline = NEVER
+        self._hub.connect_late(self._session)
 
 
 class AttachmentTimeout(Timed):
@@ -720,6 +716,8 @@ class Hub(Application):
     async def _await(self, outcome: Awaitable[Any], what: str, socket: Socket[Any] | None) -> None:
         try:
             await outcome
+        except CancelledError as error:
+            self.report(as_error(error), what, socket)
         except Exception as error:
             self.report(error, what, socket)
 
@@ -738,6 +736,8 @@ class Hub(Application):
                 outcome = await outcome
             if ack is not None:
                 ack(outcome)
+        except CancelledError as error:
+            self.report(as_error(error), f"the listener of the server event {name!r}", None)
         except Exception as error:
             self.report(error, f"the listener of the server event {name!r}", None)
 
@@ -762,6 +762,8 @@ class Hub(Application):
                 try:
                     result = await awaitable
                 except BaseException as error:  # cancelled, too: the steps must know
+                    if isinstance(error, CancelledError) and not is_cancelled():
+                        error = as_error(error)
                     awaitable = steps.throw(error)
                 else:
                     awaitable = steps.send(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from email.utils import formatdate
@@ -22,7 +23,7 @@ from sio_core.engineio.session import Session
 from sio_core.engineio.states import CLOSED
 from sio_core.errors import AckTimeout, LocalProtocolError, SioError, SocketClosed
 from sio_core.ids import SocketId
-from sio_core.runtime import AsyncFunction, Waiter
+from sio_core.runtime import AsyncFunction, Waiter, as_error
 from sio_core.socketio.packet import DISCONNECT, RESERVED_EVENTS, Packet
 from sio_core.wire.message import Request
 
@@ -564,9 +565,8 @@ class Socket(Generic[Data]):
     def join(self, *rooms: str) -> Awaitable[None]:
         """Join rooms.
 
-        :raises LocalProtocolError: if it would be in more than ``Limits.rooms_per_socket``, the name of one is longer
-            than ``Limits.room_length``, or one is the own room of another socket: what is sent there is for that one
-            alone.
+        :raises LocalProtocolError: if it would be in more than ``Limits.rooms_per_socket``, or the name of one is
+            longer than ``Limits.room_length``.
         """
         hub = self._hub
         if get_ident() != hub.thread and hub.thread:
@@ -580,11 +580,7 @@ class Socket(Generic[Data]):
             if length is not None and any([len(room) > length for room in rooms]):
                 hub.count_limit("room_length")
                 raise LocalProtocolError(f"the name of a room may have {length} characters")
-            namespace = self.namespace
-            for room in rooms:
-                if room != self.id and (room in namespace.sockets or namespace.adapter.is_kept(room)):
-                    raise LocalProtocolError("a socket may not join the room of another socket's id")
-            namespace.adapter.add_all(self.id, rooms)
+            self.namespace.adapter.add_all(self.id, rooms)
         return DONE
 
     def leave(self, *rooms: str) -> Awaitable[None]:
@@ -884,6 +880,8 @@ class Socket(Generic[Data]):
                 except HandlerTimeout as error:
                     hub.count_limit("handler_time")
                     hub.report(error, f"the listener of {event!r}", self)
+                except CancelledError as error:
+                    hub.report(as_error(error), f"the listener of {event!r}", self)
                 except Exception as error:
                     hub.report(error, f"the listener of {event!r}", self)
                 if not handler.ordered or not self._ordered:

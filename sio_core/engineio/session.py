@@ -852,16 +852,12 @@ class Session(Timed):
         if self._closing_at <= now:
             self._finish("forced close", None)
         elif self._heartbeat_at <= now:
-            if (self.protocol == 3 or self._ping_outstanding) and self.paused:
-                self._heartbeat_at = now + self._owner.options.ping_timeout  # its answer may wait to be read
+            if self.paused:  # its answer may wait to be read; it waits for pings all the same
+                self._ping(now)
             elif self.protocol == 3 or self._ping_outstanding:
                 self._finish("ping timeout", None)
             else:
-                self._ping_outstanding = True
-                self._ping_extended = False
-                self._ping_sent_at = now
-                self._heartbeat_at = now + self._owner.options.ping_timeout
-                self._send_ping()
+                self._ping(now)
         probe = self._probe
         if probe is not None:
             if probe.upgrade_at <= now:
@@ -871,6 +867,15 @@ class Session(Timed):
                 self._send_noop()
         self._reschedule()
         self.deliver()
+
+    def _ping(self, now: float) -> None:
+        self._heartbeat_at = now + self._owner.options.ping_timeout
+        if self.protocol == 4:
+            if not self._ping_outstanding:  # otherwise what is answered first is the earlier one
+                self._ping_outstanding = True
+                self._ping_sent_at = now
+            self._ping_extended = False
+            self._send_ping()
 
     def _send_ping(self) -> None:
         """A ping waits like any packet, but no bound is applied to it: there is never more than one."""

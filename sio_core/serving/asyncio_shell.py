@@ -14,8 +14,11 @@ import ssl
 from typing import Any, Final
 
 from sio_core.engineio.engine import Pending
+from sio_core.runtime import as_error
+from sio_core.serving.accepting import SocketAcceptor
 from sio_core.serving.connection import Connection
 from sio_core.serving.site import Site
+from sio_core.serving.sockets import drop_unsent
 
 __all__ = ["AsyncioProtocol", "AsyncioShell"]
 
@@ -52,6 +55,11 @@ class AsyncioShell:
         for protocol in ready:
             protocol.flush()
 
+    def end(self) -> None:
+        """Nobody waits for the application any more."""
+        for task in self._tasks:
+            task.cancel()
+
     def wait_for(self, protocol: AsyncioProtocol, pending: Pending) -> None:
         """Await the application for a connection."""
         task = self.loop.create_task(self._wait_for(protocol, pending))
@@ -70,6 +78,8 @@ class AsyncioShell:
     async def _wait_for(self, protocol: AsyncioProtocol, pending: Pending) -> None:
         try:
             result = await pending.awaitable
+        except asyncio.CancelledError as error:
+            protocol.resume(pending, None, as_error(error))
         except Exception as error:
             protocol.resume(pending, None, error)
         else:
@@ -210,8 +220,13 @@ class AsyncioProtocol(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection now."""
-        if self._transport is not None:
-            self._transport.abort()
+        transport = self._transport
+        if transport is not None:
+            if (
+                transport.get_write_buffer_size()
+            ):  # the kernel would go on offering what it holds, for minutes
+                drop_unsent(transport.get_extra_info("socket"))
+            transport.abort()
 
     def _settle(self, connection: Connection) -> None:
         connection.changed = False
@@ -219,7 +234,7 @@ class AsyncioProtocol(asyncio.Protocol):
         if transport is None:
             return
         if connection.aborting:
-            transport.abort()
+            self.abort()
         elif connection.closing:
             transport.close()
         elif connection.departing:
@@ -249,12 +264,16 @@ class AsyncioProtocol(asyncio.Protocol):
 
 async def listen(
     shell: AsyncioShell, handle: socket.socket, context: ssl.SSLContext | None, tls_handshake_time: float
-) -> asyncio.Server:
+) -> asyncio.Server | SocketAcceptor:
     """Accept connections on a bound socket."""
-    return await shell.loop.create_server(
+    loop = shell.loop
+    seconds = tls_handshake_time if context is not None else None
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        return SocketAcceptor(loop, handle, lambda: AsyncioProtocol(shell), context, seconds)
+    return await loop.create_server(
         lambda: AsyncioProtocol(shell),
         sock=handle,
         backlog=BACKLOG,
         ssl=context,
-        ssl_handshake_timeout=tls_handshake_time if context is not None else None,
+        ssl_handshake_timeout=seconds,
     )

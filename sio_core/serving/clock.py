@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -11,8 +12,14 @@ from sio_core.engineio.deadlines import NEVER, Deadlines
 
 __all__ = ["run_clock"]
 
-STALLED = 0.25
+STALLED: Final = 0.25
 """Seconds of lateness from which the loop counts as having stalled."""
+
+TURNS: Final = 5
+"""Turns of the loop in which what has come is read: in other people's servers it changes hands on its way."""
+
+ATTEMPTS: Final = 5
+"""Times that this is tried: where every turn stalls, deadlines are met all the same."""
 
 
 async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
@@ -30,16 +37,25 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
         while True:
             earlier = anyio.Event()
             at = deadlines.next
-            delay = at - now()
+            moment = now()
+            delay = at - moment
             if delay > 0:
                 with anyio.move_on_after(delay if at != NEVER else None):
                     await earlier.wait()
                 continue
-            if delay < -STALLED:
-                for _ in range(3):
-                    await anyio.lowlevel.checkpoint()
-            else:
-                await anyio.lowlevel.checkpoint()
-            deadlines.run(now())
+            deadlines.run(await read_what_has_come(-delay > STALLED, moment, now))
     finally:
         deadlines.on_earlier = None
+
+
+async def read_what_has_come(stalled: bool, started: float, now: Callable[[], float]) -> float:
+    """Let the connections read; again if the loop stalls while they do. Return when they had read."""
+    for _ in range(ATTEMPTS):
+        for _ in range(TURNS if stalled else 1):
+            await anyio.lowlevel.checkpoint()
+        moment = now()
+        stalled = moment - started > STALLED
+        if not stalled:
+            break
+        started = moment
+    return moment

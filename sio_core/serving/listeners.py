@@ -7,15 +7,15 @@ import socket
 import ssl as tls
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import anyio.abc
 import sniffio
-from anyio.streams.tls import TLSListener
 
 from sio_core.runtime import Runtime
 from sio_core.serving import asyncio_shell
+from sio_core.serving.accepting import accept_sockets, start_tls
 from sio_core.serving.asyncio_shell import AsyncioShell
 from sio_core.serving.site import Site
 from sio_core.serving.trio_shell import StreamShell
@@ -73,27 +73,27 @@ def accept_streams(
     task_group: anyio.abc.TaskGroup,
 ) -> Callable[[], None]:
     """Accept in any other loop."""
-    scope = anyio.CancelScope()
+    scopes = [anyio.CancelScope() for _ in handles]
 
-    async def serve_stream(stream: anyio.abc.ByteStream) -> None:
-        await shell.serve(stream, secure=context is not None)
+    async def serve(stream: anyio.abc.SocketStream) -> None:
+        if context is None:
+            await shell.serve(stream, secure=False)
+            return
+        tls = await start_tls(stream, context, shell.site.limits.tls_handshake_time)
+        if tls is not None:
+            await shell.serve(tls, secure=True)
 
-    async def serve(handle: socket.socket) -> None:
-        listener: Any = await anyio.abc.SocketListener.from_socket(handle)
-        if context is not None:
-            listener = TLSListener(
-                listener,
-                context,
-                standard_compatible=False,
-                handshake_timeout=shell.site.limits.tls_handshake_time,
-            )
-        async with listener:
-            with scope:
-                await listener.serve(serve_stream, task_group)
+    async def accept_of(handle: socket.socket, scope: anyio.CancelScope) -> None:
+        with scope:
+            await accept_sockets(handle, serve, task_group)
 
-    for handle in handles:
-        task_group.start_soon(serve, handle.dup())
-    return scope.cancel
+    def stop() -> None:
+        for scope in scopes:
+            scope.cancel()
+
+    for handle, scope in zip(handles, scopes, strict=True):
+        task_group.start_soon(accept_of, handle, scope)
+    return stop
 
 
 def raise_file_limit() -> None:

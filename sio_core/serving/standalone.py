@@ -368,10 +368,13 @@ class Service(ABC):
             start_soon(run_clock, self.deadlines, runtime.now)
 
     async def settle(self) -> None:
-        """Wait for what the application does: listeners of ``disconnect`` above all."""
-        if self._runtime is not None:
+        """Wait for what the application does: listeners of ``disconnect`` above all. The last user ends the rest."""
+        runtime = self._runtime
+        if runtime is not None:
             with anyio.move_on_after(SETTLE_TIME):
-                await self._runtime.join()
+                await runtime.join()
+            if self._users == 1:
+                await runtime.cancel()
 
     def end(self) -> None:
         """A listener is done with this service; the last stops it."""
@@ -389,10 +392,12 @@ class Service(ABC):
         self.draining = True
         for stopping in self._stops:
             stopping.set()
-        await self.shut_down()
-        self.engine.close()
-        for shell in self._shells:
-            close_connections(shell)
+        try:
+            await self.shut_down()
+        finally:  # whoever waits for this may have lost patience
+            self.engine.close()
+            for shell in self._shells:
+                close_connections(shell)
 
 
 def close_connections(shell: AsyncioShell | StreamShell) -> None:
@@ -421,3 +426,5 @@ async def drain(shell: AsyncioShell | StreamShell) -> None:
         driver.abort()
     if shell.site.connections:
         await idle.wait()
+    if isinstance(shell, AsyncioShell):
+        shell.end()

@@ -14,6 +14,7 @@ from sio_core.engineio.engine import Pending
 from sio_core.runtime import Runtime
 from sio_core.serving.connection import Connection
 from sio_core.serving.site import Site
+from sio_core.serving.sockets import drop_unsent
 from sio_core.wire.message import Response
 
 __all__ = ["StreamDriver", "StreamShell"]
@@ -138,6 +139,8 @@ class StreamDriver:
             self._socket = None
             self._connection.connection_lost(self._shell.now())
             self._connection.detach()
+            if self._unsent:  # the kernel would go on offering what it holds, for minutes
+                drop_unsent(self._stream.extra(anyio.abc.SocketAttribute.raw_socket, None))
             await anyio.aclose_forcefully(self._stream)
 
     async def _read(self) -> None:

@@ -107,6 +107,38 @@ def test_an_unsolicited_pong_is_legal_and_restarts_the_interval() -> None:
     assert taken(session) == [b"2"]
 
 
+def test_who_is_not_read_is_not_judged_and_goes_on_getting_pings() -> None:
+    world = World()
+    session, _ = world.open_websocket()
+    session.pause(True)
+    world.advance(25)
+    first = world.now
+    for _ in range(10):  # its pongs wait in the network
+        assert taken(session) == [b"2"]
+        world.advance(20)
+    assert world.closing(session) is None
+    session.pause(False)
+    session.receive_message("3", world.now)
+    assert session.confirmed_at == first
+    world.advance(24.999)
+    assert world.closing(session) is None
+    world.advance(0.001)
+    assert taken(session) == [b"2"]
+    world.advance(20)
+    assert world.closing(session) == PING_TIMEOUT
+
+
+def test_a_client_of_engine_3_that_is_not_read_is_not_judged() -> None:
+    world = World(allow_eio3=True)
+    session = world.open("websocket", protocol=3)
+    session.pause(True)
+    world.advance(100)
+    assert world.closing(session) is None
+    session.pause(False)
+    world.advance(20)
+    assert world.closing(session) == PING_TIMEOUT
+
+
 @pytest.mark.parametrize("packet", ["4hello", "6", "5", "0", "bAQ=="])
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 def test_the_first_other_packet_refreshes_the_timeout_once(packet: str, transport: str) -> None:
