@@ -71,7 +71,8 @@ class Limits:
     """Seconds the peer may take no byte while something waits for it. Then the connection is aborted."""
 
     close_time: float = 5.0
-    """Seconds the peer may take to answer a WebSocket close frame before the connection is dropped."""
+    """Seconds the peer may take to answer a WebSocket close frame before the connection is dropped; likewise for the
+    GET that fetches the close packet of a session which has joined no namespace in time."""
 
     tls_handshake_time: float = 10.0
     """Seconds a TLS handshake may take."""

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 class ConnectTimeout(Timed):
-    """Closes a session that has joined no namespace in time."""
+    """Closes a session that has joined no namespace in time, also if nobody fetches the close packet."""
 
     __slots__ = ("_hub", "_session")
 
@@ -54,8 +54,13 @@ class ConnectTimeout(Timed):
         self._session = session
 
     def handle_deadline(self, now: float) -> None:
-        self.deadline = NEVER
-        self._hub.connect_late(self._session)
+        session = self._session
+        if session.state is OPEN:
+            self.deadline = now + self._hub.limits.close_time
+            self._hub.connect_late(session)
+        else:
+            self.deadline = NEVER
+            session.close(discard=True)
 
 
 class AttachmentTimeout(Timed):

@@ -396,7 +396,8 @@ class Connection(Carrier):
         site = self._site
         first = site.respond_first(request)
         engine = site.engine_for(request) if first is None else None
-        exchange = self._reading = Exchange(self, request, engine, not reader.keep_alive)
+        close = not reader.keep_alive and not is_followed(reader)
+        exchange = self._reading = Exchange(self, request, engine, close)
         assert self._exchanges is not None
         self._exchanges.append(exchange)
         if first is not None:
@@ -726,3 +727,11 @@ class Connection(Carrier):
         """Whether a session's WebSocket is open here."""
         session = self._session
         return session is not None and session.state is not CLOSED
+
+
+def is_followed(reader: HttpReader) -> bool:
+    """Whether what was read at once holds a request behind the one that is being looked at.
+
+    What the reader says of the connection then is said of that one.
+    """
+    return any([isinstance(event, (Request, BadRequest)) for event in reader.events])

@@ -37,6 +37,18 @@ async def test_a_client_that_joins_no_namespace_is_closed() -> None:
         assert member.session.state == leaver.session.state == "open"
 
 
+async def test_a_client_that_joins_no_namespace_and_polls_no_more_is_forgotten() -> None:
+    io = Server(connect_timeout=3.0, limits=Limits(close_time=2.0))
+    clock = VirtualClock()
+    async with running(io, clock) as peer:
+        stranger = await peer.open()
+        await clock.advance(4.9)
+        assert stranger.session.state == "closing"
+        await clock.advance(0.2)
+        assert io.engine.clients == {}
+        assert io.engine.unconnected == 0
+
+
 @pytest.mark.feature(5)
 async def test_a_refused_client_is_closed_too() -> None:
     io = Server(connect_timeout=3.0)

@@ -143,6 +143,25 @@ def frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
 CLOSE = frame(8)
 
 
+# Several requests at once
+
+
+def test_only_the_last_of_several_requests_closes_the_connection() -> None:
+    client = peer()
+    client.send(
+        "GET /page HTTP/1.1\r\nHost: here\r\n\r\nGET /no HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+    )
+    assert client.statuses == [200, 404]
+    assert client.ended
+
+
+def test_a_request_before_one_that_is_none_has_its_answer() -> None:
+    client = peer()
+    client.send("GET /page HTTP/1.1\r\nHost: here\r\n\r\nno request\r\n\r\n")
+    assert client.statuses == [200, 400]
+    assert client.ended
+
+
 # Bodies of requests that have their answer
 
 
