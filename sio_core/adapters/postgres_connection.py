@@ -66,7 +66,8 @@ class Connection:
         if self._pgconn.status != ConnStatus.OK:
             return False
         try:
-            self._pgconn.consume_input()
+            self._pgconn.consume_input()  # what the server has said last
+            self._pgconn.consume_input()  # and whether it has closed behind that
         except OperationalError:
             return False
         return self._pgconn.status == ConnStatus.OK
