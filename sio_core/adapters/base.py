@@ -250,6 +250,10 @@ class Adapter(ABC):
         """How many nodes there are, this one included."""
         return 1
 
+    def is_kept(self, member: str) -> bool:
+        """Whether this is the id of a lost socket that may come back here."""
+        return False
+
     def add_all(self, member: str, rooms: Iterable[str]) -> None:
         """Put a local socket into rooms."""
         self.rooms.join(member, rooms)

@@ -102,6 +102,9 @@ class RecoveringMemoryAdapter(MemoryAdapter):
     def recovers(self) -> bool:
         return True
 
+    def is_kept(self, member: str) -> bool:
+        return self._log.knows(member)
+
     @property
     def keeps_sessions(self) -> bool:
         return bool(self._log.sessions)

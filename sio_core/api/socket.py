@@ -565,8 +565,9 @@ class Socket(Generic[Data]):
     def join(self, *rooms: str) -> Awaitable[None]:
         """Join rooms.
 
-        :raises LocalProtocolError: if it would be in more than ``Limits.rooms_per_socket``, or the name of one is
-            longer than ``Limits.room_length``.
+        :raises LocalProtocolError: if it would be in more than ``Limits.rooms_per_socket``, the name of one is longer
+            than ``Limits.room_length``, or one is the own room of another socket: what is sent there is for that one
+            alone.
         """
         hub = self._hub
         if get_ident() != hub.thread and hub.thread:
@@ -580,7 +581,11 @@ class Socket(Generic[Data]):
             if length is not None and any([len(room) > length for room in rooms]):
                 hub.count_limit("room_length")
                 raise LocalProtocolError(f"the name of a room may have {length} characters")
-            self.namespace.adapter.add_all(self.id, rooms)
+            namespace = self.namespace
+            for room in rooms:
+                if room != self.id and (room in namespace.sockets or namespace.adapter.is_kept(room)):
+                    raise LocalProtocolError("a socket may not join the room of another socket's id")
+            namespace.adapter.add_all(self.id, rooms)
         return DONE
 
     def leave(self, *rooms: str) -> Awaitable[None]:
