@@ -393,6 +393,11 @@ class ClusterAdapter(Adapter):
             self._host.deadlines.cancel(request)
             del self._requests[request_id]
 
+    def give_up(self, uid: str) -> None:
+        """A node is gone: its answers are waited for no more."""
+        for request in list(self._requests.values()):
+            request.give_up(uid)
+
     # What other nodes say
 
     def receive(self, message: Message, offset: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from sio_core.adapters.base import LocalSockets
@@ -22,12 +23,85 @@ from sio_core.adapters.outgoing import Outgoing
 from sio_core.adapters.timers import Timer
 from sio_core.engineio.deadlines import NEVER
 
-__all__ = ["HeartbeatClusterAdapter"]
+__all__ = ["HeartbeatClusterAdapter", "Heartbeats"]
 
 PROOFS_OF_LIFE: Final = frozenset((INITIAL_HEARTBEAT, HEARTBEAT, FETCH_SOCKETS, SERVER_SIDE_EMIT))
 """What spares a node its next heartbeat, as with the official adapters; and a broadcast that is to be answered."""
 
 logger = logging.getLogger(__name__)
+
+
+class Heartbeats:
+    """The heartbeats of one adapter, and those of the other nodes.
+
+    :param interval: seconds after which a node that had nothing else to say to all says so.
+    :param timeout: seconds after which a node that was not heard is counted no more.
+    :param gone: called with the uid of a node that is given up.
+    :ivar nodes: when each other node was heard last.
+    """
+
+    __slots__ = ("_adapter", "_gone", "_host", "_interval", "_next", "_timeout", "_timer", "nodes")
+
+    def __init__(
+        self, adapter: ClusterAdapter, interval: float, timeout: float, gone: Callable[[str], None]
+    ) -> None:
+        self.nodes: dict[str, float] = {}
+        self._adapter = adapter
+        self._host = adapter.driver.host
+        self._interval = interval
+        self._timeout = timeout
+        self._gone = gone
+        self._next = NEVER
+        self._timer = Timer(self._host, self._on_time)
+
+    def start(self) -> None:
+        """Tell the others that this node is there, and ask who they are."""
+        self._adapter.send_message(INITIAL_HEARTBEAT, None)
+        self._set_timer()
+
+    def stop(self) -> None:
+        """Say nothing more, and know nobody."""
+        self._timer.stop()
+        self._next = NEVER
+        self.nodes.clear()
+
+    def note_sent(self, kind: int, data: dict[str, Any] | None) -> None:
+        """A message was sent; some spare the next heartbeat."""
+        if kind in PROOFS_OF_LIFE or (kind == BROADCAST and data is not None and "requestId" in data):
+            self._next = self._host.runtime.now() + self._interval
+
+    def hear(self, message: Message) -> bool:
+        """A message has come. Returns whether that was a heartbeat and no more."""
+        uid, nodes = message.uid, self.nodes
+        if uid != EMITTER_UID:
+            if uid in nodes or len(nodes) < self._host.limits.cluster_nodes:
+                nodes[uid] = self._host.runtime.now()
+                if len(nodes) == 1:
+                    self._set_timer()
+            else:
+                self._host.count_limit("cluster_nodes")
+        if message.type == INITIAL_HEARTBEAT:
+            self._adapter.send_message(HEARTBEAT, None)
+        return message.type in {INITIAL_HEARTBEAT, HEARTBEAT}
+
+    def forget(self, uid: str) -> None:
+        """A node is gone."""
+        self.nodes.pop(uid, None)
+        self._gone(uid)
+
+    def _set_timer(self) -> None:
+        """Come again for the next heartbeat, or when the node that was silent longest is to be given up."""
+        silent = min(self.nodes.values(), default=NEVER)
+        self._timer.set(min(self._next, silent + self._timeout))
+
+    def _on_time(self, now: float) -> None:
+        for uid, heard in list(self.nodes.items()):
+            if heard + self._timeout <= now:
+                logger.warning("namespace %r: node %s is silent, and given up", self._adapter.name, uid)
+                self.forget(uid)
+        if now >= self._next:
+            self._adapter.send_message(HEARTBEAT, None)
+        self._set_timer()
 
 
 class HeartbeatClusterAdapter(ClusterAdapter):
@@ -46,23 +120,21 @@ class HeartbeatClusterAdapter(ClusterAdapter):
         heartbeat_timeout: float = 10.0,
     ) -> None:
         super().__init__(name, local, driver)
-        self.nodes: dict[str, float] = {}
-        self._interval = heartbeat_interval
-        self._timeout = heartbeat_timeout
-        self._next_heartbeat = NEVER
-        self._timer = Timer(self._host, self._on_time)
+        self._heartbeats = Heartbeats(self, heartbeat_interval, heartbeat_timeout, self.give_up)
+
+    @property
+    def nodes(self) -> dict[str, float]:
+        """When each other node was heard last."""
+        return self._heartbeats.nodes
 
     async def start(self) -> None:
         await super().start()
-        self.send_message(INITIAL_HEARTBEAT, None)
-        self._set_timer()
+        self._heartbeats.start()
 
     async def close(self) -> None:
-        self._timer.stop()
-        self._next_heartbeat = NEVER
+        self._heartbeats.stop()
         if self._started:
             self.send_message(ADAPTER_CLOSE, None)
-        self.nodes.clear()
         await super().close()
 
     def reconnected(self) -> None:
@@ -76,47 +148,11 @@ class HeartbeatClusterAdapter(ClusterAdapter):
 
     def send_message(self, kind: int, data: dict[str, Any] | None) -> Outgoing:
         outgoing = super().send_message(kind, data)
-        if kind in PROOFS_OF_LIFE or (kind == BROADCAST and data is not None and "requestId" in data):
-            self._next_heartbeat = self._host.runtime.now() + self._interval
+        self._heartbeats.note_sent(kind, data)
         return outgoing
 
     def handle(self, message: Message, offset: str | None) -> None:
-        uid, kind = message.uid, message.type
-        if kind == ADAPTER_CLOSE:
-            self._forget(uid)
-            return
-        if uid != EMITTER_UID:
-            self._note(uid)
-        if kind == INITIAL_HEARTBEAT:
-            self.send_message(HEARTBEAT, None)
-        else:
+        if message.type == ADAPTER_CLOSE:
+            self._heartbeats.forget(message.uid)
+        elif not self._heartbeats.hear(message):
             super().handle(message, offset)
-
-    def _note(self, uid: str) -> None:
-        """A node was heard."""
-        nodes = self.nodes
-        if uid not in nodes and len(nodes) >= self._limits.cluster_nodes:
-            self._host.count_limit("cluster_nodes")
-            return
-        nodes[uid] = self._host.runtime.now()
-        if len(nodes) == 1:
-            self._set_timer()
-
-    def _forget(self, uid: str) -> None:
-        self.nodes.pop(uid, None)
-        for request in list(self._requests.values()):
-            request.give_up(uid)
-
-    def _set_timer(self) -> None:
-        """Come again for the next heartbeat, or when the node that was silent longest is to be given up."""
-        silent = min(self.nodes.values(), default=NEVER)
-        self._timer.set(min(self._next_heartbeat, silent + self._timeout))
-
-    def _on_time(self, now: float) -> None:
-        for uid, heard in list(self.nodes.items()):
-            if heard + self._timeout <= now:
-                logger.warning("namespace %r: node %s is silent, and given up", self.name, uid)
-                self._forget(uid)
-        if now >= self._next_heartbeat:
-            self.send_message(HEARTBEAT, None)
-        self._set_timer()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.clusters.engines import Engine, Redis
+from tests.clusters.engines import Engine, PostgreSQL, Redis
 
 __all__ = ["DRIVERS", "Driver"]
 
@@ -72,5 +72,13 @@ DRIVERS = [
         "redis-sharded",
         {"subscription_mode": "dynamic-private"},
         {"subscriptionMode": "dynamic-private"},
+    ),
+    Driver("postgres", PostgreSQL, "postgres"),
+    Driver(
+        "postgres, almost everything in the table",
+        PostgreSQL,
+        "postgres",
+        {"channel_prefix": "chat", "payload_threshold": 100},
+        {"channelPrefix": "chat", "payloadThreshold": 100},
     ),
 ]

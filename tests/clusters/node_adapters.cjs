@@ -12,7 +12,8 @@ async function redisClient(url) {
 
 async function postgresPool(url) {
   const { Pool } = require("pg");
-  const pool = new Pool({ connectionString: url });
+  // One connection listens, the other publishes: with more, the official adapter publishes in any order.
+  const pool = new Pool({ connectionString: url, max: 2 });
   ignoreErrors(pool);
   await pool.query(
     "CREATE TABLE IF NOT EXISTS socket_io_attachments" +

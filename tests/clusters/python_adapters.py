@@ -17,4 +17,8 @@ def make_adapter(driver: str, url: str, options: dict[str, Any]) -> Any:
         from sio_core.adapters.redis_sharded import ShardedRedis
 
         return ShardedRedis(url, **options)
+    if driver == "postgres":
+        from sio_core.adapters.postgres import Postgres
+
+        return Postgres(url, **options)
     raise ValueError(f"there is no driver {driver!r}")
