@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import anyio
 import anyio.abc
-from anyio.streams.tls import TLSStream
 
-__all__ = ["SocketAcceptor", "accept_sockets", "start_tls"]
+__all__ = ["SocketAcceptor", "accept_sockets"]
 
 PAUSE: Final = 0.1
 """Seconds until a connection is tried to be accepted again."""
@@ -53,14 +51,12 @@ class SocketAcceptor:
     """
 
     __slots__ = (
-        "_context",
         "_failures",
         "_handle",
         "_loop",
         "_make_protocol",
         "_retry",
         "_tasks",
-        "_tls_time",
     )
 
     def __init__(
@@ -68,14 +64,10 @@ class SocketAcceptor:
         loop: asyncio.AbstractEventLoop,
         handle: socket.socket,
         make_protocol: Callable[[], asyncio.Protocol],
-        context: ssl.SSLContext | None,
-        tls_handshake_time: float | None,
     ) -> None:
         self._loop = loop
         self._handle = handle
         self._make_protocol = make_protocol
-        self._context = context
-        self._tls_time = tls_handshake_time
         self._failures = Failures()
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,10 +103,8 @@ class SocketAcceptor:
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(
-                self._make_protocol, connection, ssl=self._context, ssl_handshake_timeout=self._tls_time
-            )
-        except OSError as error:  # those of TLS are such, too
+            await self._loop.connect_accepted_socket(self._make_protocol, connection)
+        except OSError as error:
             logger.debug("a connection has failed as it came: %s", error)
             connection.close()
 
@@ -136,19 +126,3 @@ async def accept_sockets(
                     await anyio.sleep(PAUSE)
             else:
                 task_group.start_soon(serve, stream)
-
-
-async def start_tls(
-    stream: anyio.abc.SocketStream, context: ssl.SSLContext, tls_handshake_time: float
-) -> anyio.abc.ByteStream | None:
-    """Do a TLS handshake; ``None`` if it fails or takes too long, and the connection is closed."""
-    tls: anyio.abc.ByteStream | None = None
-    try:
-        with anyio.move_on_after(tls_handshake_time):
-            tls = await TLSStream.wrap(stream, ssl_context=context, standard_compatible=False)
-    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-        logger.debug("a TLS handshake has failed: %s", error)
-    finally:
-        if tls is None:
-            await anyio.aclose_forcefully(stream)
-    return tls

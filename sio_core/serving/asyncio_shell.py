@@ -10,22 +10,30 @@ import asyncio
 import logging
 import os
 import socket
-import ssl
-from typing import Any, Final
+from abc import abstractmethod
+from typing import Any, Protocol
 
 from sio_core.engineio.engine import Pending
 from sio_core.runtime import as_error
-from sio_core.serving.accepting import SocketAcceptor
 from sio_core.serving.connection import Connection
 from sio_core.serving.site import Site
 from sio_core.serving.sockets import drop_unsent
 
-__all__ = ["AsyncioProtocol", "AsyncioShell"]
-
-BACKLOG: Final = 2_048
-"""Connections that may wait to be accepted."""
+__all__ = ["AsyncioProtocol", "AsyncioShell", "OpenConnection", "peer_of"]
 
 logger = logging.getLogger(__name__)
+
+
+class OpenConnection(Protocol):
+    """What is told when the listener goes away."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End after what is being done."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End now."""
 
 
 class AsyncioShell:
@@ -40,7 +48,7 @@ class AsyncioShell:
         self.site = site
         self.loop = loop
         self.closed = False
-        self.connections: set[AsyncioProtocol] = set()
+        self.connections: set[OpenConnection] = set()
         self._ready: list[AsyncioProtocol] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,14 +97,19 @@ class AsyncioShell:
 class AsyncioProtocol(asyncio.Protocol):
     """One connection on an asyncio loop."""
 
-    __slots__ = ("_connection", "_keep_next", "_reading", "_shell", "_transport", "_unread")
+    __slots__ = ("_connection", "_is_counted", "_keep_next", "_reading", "_shell", "_transport", "_unread")
 
-    def __init__(self, shell: AsyncioShell, unread: bytes = b"", keep_next: bool = False) -> None:
-        """For a connection that comes from a sibling, ``unread`` is what was read there of it.
+    def __init__(
+        self, shell: AsyncioShell, unread: bytes = b"", keep_next: bool = False, is_counted: bool = False
+    ) -> None:
+        """For a connection that comes from a sibling, or out of a TLS handshake.
 
+        :param unread: what was read of it there.
         :param keep_next: see :class:`Connection`.
+        :param is_counted: it counts among the connections already.
         """
         self._shell = shell
+        self._is_counted = is_counted
         self._unread = unread
         self._keep_next = keep_next
         self._connection: Connection | None = None
@@ -111,8 +124,7 @@ class AsyncioProtocol(asyncio.Protocol):
         if shell.closed:
             self.abort()
             return
-        peer = transport.get_extra_info("peername")
-        address, port = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
+        address, port = peer_of(transport)
         handle = transport.get_extra_info("socket")
         if handle is not None and handle.family in {socket.AF_INET, socket.AF_INET6}:
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -127,7 +139,7 @@ class AsyncioProtocol(asyncio.Protocol):
             keep_next=self._keep_next,
         )
         shell.connections.add(self)
-        refusal = shell.site.connection_made(address)
+        refusal = shell.site.connection_made(address) if not self._is_counted else None
         if refusal is not None:
             self._connection.refuse(refusal)
         if self._unread:
@@ -262,18 +274,7 @@ class AsyncioProtocol(asyncio.Protocol):
             transport.abort()
 
 
-async def listen(
-    shell: AsyncioShell, handle: socket.socket, context: ssl.SSLContext | None, tls_handshake_time: float
-) -> asyncio.Server | SocketAcceptor:
-    """Accept connections on a bound socket."""
-    loop = shell.loop
-    seconds = tls_handshake_time if context is not None else None
-    if isinstance(loop, asyncio.SelectorEventLoop):
-        return SocketAcceptor(loop, handle, lambda: AsyncioProtocol(shell), context, seconds)
-    return await loop.create_server(
-        lambda: AsyncioProtocol(shell),
-        sock=handle,
-        backlog=BACKLOG,
-        ssl=context,
-        ssl_handshake_timeout=seconds,
-    )
+def peer_of(transport: asyncio.BaseTransport) -> tuple[str, int]:
+    """Return the address and the port of the peer; empty and 0 if it has none."""
+    peer = transport.get_extra_info("peername")
+    return (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)

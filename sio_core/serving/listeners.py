@@ -14,9 +14,9 @@ import anyio.abc
 import sniffio
 
 from sio_core.runtime import Runtime
-from sio_core.serving import asyncio_shell
-from sio_core.serving.accepting import accept_sockets, start_tls
-from sio_core.serving.asyncio_shell import AsyncioShell
+from sio_core.serving.accepting import SocketAcceptor, accept_sockets
+from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
+from sio_core.serving.asyncio_tls import TlsHandshake
 from sio_core.serving.site import Site
 from sio_core.serving.trio_shell import StreamShell
 
@@ -53,10 +53,16 @@ async def accept_asyncio(
     shell: AsyncioShell, handles: Sequence[socket.socket], context: tls.SSLContext | None
 ) -> Callable[[], None]:
     """Accept in an asyncio loop."""
-    servers = [
-        await asyncio_shell.listen(shell, handle, context, shell.site.limits.tls_handshake_time)
-        for handle in handles
-    ]
+
+    def make_protocol() -> asyncio.Protocol:
+        return AsyncioProtocol(shell) if context is None else TlsHandshake(shell, context)
+
+    servers: list[asyncio.Server | SocketAcceptor] = []
+    for handle in handles:
+        if isinstance(shell.loop, asyncio.SelectorEventLoop):
+            servers.append(SocketAcceptor(shell.loop, handle, make_protocol))
+        else:
+            servers.append(await shell.loop.create_server(make_protocol, sock=handle, backlog=BACKLOG))
 
     def stop() -> None:
         shell.closed = True
@@ -76,12 +82,7 @@ def accept_streams(
     scopes = [anyio.CancelScope() for _ in handles]
 
     async def serve(stream: anyio.abc.SocketStream) -> None:
-        if context is None:
-            await shell.serve(stream, secure=False)
-            return
-        tls = await start_tls(stream, context, shell.site.limits.tls_handshake_time)
-        if tls is not None:
-            await shell.serve(tls, secure=True)
+        await shell.serve(stream, context=context)
 
     async def accept_of(handle: socket.socket, scope: anyio.CancelScope) -> None:
         with scope:

@@ -22,14 +22,14 @@ from sio_core.ids import make_worker_session_id
 from sio_core.runtime import Runtime
 from sio_core.serving.asgi import AsgiShell, WrappedApplication
 from sio_core.serving.asgi_scope import Application, Receive, Scope, Send
-from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
+from sio_core.serving.asyncio_shell import AsyncioShell, OpenConnection
 from sio_core.serving.clock import run_clock
 from sio_core.serving.listeners import Shell, accept, bind, make_shell, open_files_bound
 from sio_core.serving.run import Lifespan, RunOptions, run_alone, run_workers
 from sio_core.serving.site import Resource, Site
 from sio_core.serving.static_files import StaticFiles
 from sio_core.serving.supervisor import check_workers
-from sio_core.serving.trio_shell import StreamDriver, StreamShell
+from sio_core.serving.trio_shell import StreamShell
 from sio_core.serving.worker import Intake, OtherWorkers
 from sio_core.serving.worker_link import WorkerLink
 
@@ -402,7 +402,7 @@ class Service(ABC):
 
 def close_connections(shell: AsyncioShell | StreamShell) -> None:
     """Tell the connections to end after what they are doing."""
-    drivers: list[AsyncioProtocol | StreamDriver] = [*shell.connections]
+    drivers: list[OpenConnection] = [*shell.connections]
     for driver in drivers:
         driver.close()
 
@@ -421,7 +421,7 @@ async def drain(shell: AsyncioShell | StreamShell) -> None:
     if shell.site.connections:
         with anyio.move_on_after(DRAIN_TIME):
             await idle.wait()
-    drivers: list[AsyncioProtocol | StreamDriver] = [*shell.connections]
+    drivers: list[OpenConnection] = [*shell.connections]
     for driver in drivers:
         driver.abort()
     if shell.site.connections:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from contextlib import suppress
 from typing import Any
 
 import anyio
 import anyio.abc
+from anyio.streams.tls import TLSStream
 
 from sio_core.engineio.engine import Pending
 from sio_core.runtime import Runtime
@@ -33,7 +35,7 @@ class StreamShell:
     def __init__(self, site: Site, task_group: anyio.abc.TaskGroup, runtime: Runtime) -> None:
         self.site = site
         self.task_group = task_group
-        self.connections: set[StreamDriver] = set()
+        self.connections: set[StreamDriver | TlsHandshake] = set()
         self._ready: list[StreamDriver] = []
         self._runtime = runtime
 
@@ -53,25 +55,87 @@ class StreamShell:
             driver.flush()
 
     async def serve(
-        self, stream: anyio.abc.ByteStream, *, secure: bool, unread: bytes = b"", keep_next: bool = False
+        self,
+        stream: anyio.abc.ByteStream,
+        *,
+        context: ssl.SSLContext | None = None,
+        unread: bytes = b"",
+        keep_next: bool = False,
     ) -> None:
         """Serve one accepted connection until it ends.
 
+        :param context: what its TLS handshake is made with.
         :param unread: what was read of it elsewhere.
         :param keep_next: see :class:`Connection`.
         """
         peer: Any = stream.extra(anyio.abc.SocketAttribute.remote_address, None)
         address, port = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
-        driver = StreamDriver(self, stream, address, port, secure, unread, keep_next)
-        self.connections.add(driver)
         refusal = self.site.connection_made(address)
-        if refusal is not None:
-            driver.refuse(refusal)
         try:
-            await driver.run()
+            secure: anyio.abc.ByteStream | None = stream
+            if context is not None:
+                secure = await self._shake_hands(stream, context) if refusal is None else None
+            if secure is None:
+                await anyio.aclose_forcefully(stream)
+                return
+            driver = StreamDriver(self, secure, address, port, context is not None, unread, keep_next)
+            self.connections.add(driver)
+            if refusal is not None:
+                driver.refuse(refusal)
+            try:
+                await driver.run()
+            finally:
+                self.connections.discard(driver)
         finally:
-            self.connections.discard(driver)
             self.site.connection_lost(address)
+
+    async def _shake_hands(
+        self, stream: anyio.abc.ByteStream, context: ssl.SSLContext
+    ) -> anyio.abc.ByteStream | None:
+        handshake = TlsHandshake(self.site.limits.tls_handshake_time)
+        self.connections.add(handshake)
+        try:
+            secure = await handshake.run(stream, context)
+        finally:
+            self.connections.discard(handshake)
+        if handshake.timed_out:
+            self.site.count_limit("tls_handshake_time")
+        return secure
+
+
+class TlsHandshake:
+    """The TLS handshake of one accepted connection.
+
+    :ivar timed_out: it has taken too long.
+    """
+
+    __slots__ = ("_scope", "_seconds", "timed_out")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._scope = anyio.CancelScope()
+        self.timed_out = False
+
+    async def run(self, stream: anyio.abc.ByteStream, context: ssl.SSLContext) -> anyio.abc.ByteStream | None:
+        """Return the encrypted stream, ``None`` if there is none to be had."""
+        with self._scope:
+            with anyio.move_on_after(self._seconds) as scope:
+                try:
+                    return await TLSStream.wrap(
+                        stream, server_side=True, ssl_context=context, standard_compatible=False
+                    )
+                except (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError):
+                    return None  # it is no TLS, or the peer has gone
+            self.timed_out = scope.cancelled_caught
+        return None
+
+    def close(self) -> None:
+        """The listener is going away, and nobody is served here yet."""
+        self._scope.cancel()
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        self._scope.cancel()
 
 
 class StreamDriver:

@@ -82,7 +82,7 @@ class Intake:
 
     async def _serve(self, shell: StreamShell, handle: socket.socket, unread: bytes, is_final: bool) -> None:
         stream = await anyio.abc.SocketStream.from_socket(handle)
-        await shell.serve(stream, secure=False, unread=unread, keep_next=is_final)
+        await shell.serve(stream, unread=unread, keep_next=is_final)
 
     async def _report(self) -> None:
         last = (0, 0)
