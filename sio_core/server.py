@@ -17,9 +17,9 @@ from sio_core.api.generics import Data, Function
 from sio_core.api.hub import Hub
 from sio_core.api.namespace import Namespace
 from sio_core.engineio.deadlines import Deadlines
-from sio_core.engineio.engine import Application, Engine
+from sio_core.engineio.engine import Engine
 from sio_core.engineio.options import Cookie, EngineOptions
-from sio_core.engineio.session import Session
+from sio_core.engineio.session import Application, Session
 from sio_core.limits import Limits
 from sio_core.runtime import Runtime, as_error
 from sio_core.serving.client_files import ClientFiles

@@ -31,7 +31,7 @@ from sio_core.errors import AckTimeout, ConnectError, SioError, SocketClosed
 from sio_core.limits import Limits
 from sio_core.runtime import AsyncFunction, Runtime, Waiter
 from sio_core.server import Server
-from sio_core.serving.connection import Connection
+from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
 from sio_core.socketio.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from sio_core.socketio.parser import JsonParser
@@ -105,7 +105,7 @@ class VirtualRuntime(Runtime):
         await self._runtime.cancel()
 
 
-class MemoryDriver:
+class MemoryDriver(Driver):
     """Moves the bytes between a client and the server's connection code."""
 
     def __init__(

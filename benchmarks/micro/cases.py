@@ -251,8 +251,10 @@ def connect() -> Work:
     served = Served(application())
 
     def live() -> None:
-        served.joined().exchange(frames.client_frame(b"41") + frames.CLOSE_FRAME)
+        wire = served.joined()
+        wire.exchange(frames.client_frame(b"41") + frames.CLOSE_FRAME)
         served.turns.turn()
+        wire.lose()
 
     return _repeat(live, None)
 

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import frames
 from sio_core.runtime import AsyncFunction, Runtime
 from sio_core.server import EngineServer, Server
-from sio_core.serving.connection import Connection
+from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
 from sio_core.serving.site import Site
 
 UPGRADE = (
@@ -35,6 +35,8 @@ class Turns(Runtime):
         """The one moment there is."""
         return NOW
 
+    time = now
+
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
         """Run a coroutine that never waits, such as the start of the adapter in memory."""
         try:
@@ -60,44 +62,54 @@ class Turns(Runtime):
             function(*args)
 
 
+class Transport:
+    """The half of a TCP connection that belongs to the loop, as `asyncio.Transport` has it."""
+
+    __slots__ = ("written",)
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Take what the server says."""
+        self.written.append(data)
+
+    def get_extra_info(self, name: str) -> Any:
+        """The peer's address, and neither a socket nor TLS."""
+        return ("127.0.0.1", 50_000) if name == "peername" else None
+
+    def close(self) -> None:
+        """The server is done."""
+
+    abort = pause_reading = resume_reading = close
+
+
 class Wire:
     """One TCP connection to the server."""
 
-    __slots__ = ("_connection", "_sent", "_turns")
+    __slots__ = ("_protocol", "_transport")
 
-    def __init__(self, site: Site, turns: Turns) -> None:
-        self._turns = turns
-        self._sent: list[bytes] = []
-        self._connection = Connection(site, self, NOW, address="127.0.0.1", port=50_000, secure=False)
+    def __init__(self, shell: AsyncioShell) -> None:
+        self._transport = Transport()
+        self._protocol = AsyncioProtocol(shell)
+        transport: Any = self._transport
+        self._protocol.connection_made(transport)
 
     def exchange(self, data: bytes) -> bytes:
         """Give bytes to the server as one read; what it writes in answer."""
-        self._connection.receive_data(data, NOW)
-        return self._connection.data_to_send()
-
-    def output_ready(self) -> None:
-        """The server has something to write in the next turn."""
-        self._turns.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._sent.append(self._connection.data_to_send())
+        self._protocol.data_received(data)
+        return self.sent()
 
     def sent(self) -> bytes:
-        """What the server wrote in the turns since this was last asked."""
-        data = b"".join(self._sent)
-        self._sent.clear()
+        """What the server wrote since this was last asked."""
+        written = self._transport.written
+        data = b"".join(written)
+        written.clear()
         return data
 
-    def wait_for(self, pending: Any) -> None:
-        """Nothing in a micro-benchmark is asynchronous."""
-        raise AssertionError("the server waits for the application")
-
-    def flush(self) -> None:
-        """Nothing is ever behind here."""
-
-    def unsent(self) -> int:
-        """The peer takes everything at once."""
-        return 0
+    def lose(self) -> None:
+        """The connection is gone."""
+        self._protocol.connection_lost(None)
 
 
 class Poller:
@@ -132,12 +144,15 @@ class Served:
     def __init__(self, server: Server[Any] | EngineServer) -> None:
         self.turns = Turns()
         self._path = server.engine.options.path.encode()
-        self._site = Site([server.engine], server.engine.options.limits, server.deadlines)
+        loop: Any = self.turns
+        self._shell = AsyncioShell(
+            Site([server.engine], server.engine.options.limits, server.deadlines), loop
+        )
         server.start(self.turns)
 
     def connect(self) -> Wire:
         """A new connection, before its first byte."""
-        return Wire(self._site, self.turns)
+        return Wire(self._shell)
 
     def upgraded(self) -> Wire:
         """A WebSocket with its session open."""

@@ -22,10 +22,10 @@ from sio_core.api.namespace import Namespace, ParentNamespace, make_socket_id
 from sio_core.api.outgoing import MESSAGE, encoded
 from sio_core.api.socket import Handshake, Socket
 from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
-from sio_core.engineio.engine import Application, Engine
+from sio_core.engineio.engine import Engine
 from sio_core.engineio.options import EngineOptions
 from sio_core.engineio.packet import Encoded
-from sio_core.engineio.session import Closed, Session
+from sio_core.engineio.session import Application, Closed, Session
 from sio_core.engineio.states import OPEN
 from sio_core.errors import ConnectError, InvalidPacket, PayloadTooLarge, UnexpectedPacket
 from sio_core.ids import PrivateSessionId, make_id
@@ -279,7 +279,9 @@ class Hub(Application):
         session.processing = True
         try:
             while session.events:
-                for event in session.take_events():
+                events = session.events
+                session.events = []
+                for event in events:
                     if isinstance(event, (str, bytes)):  # a tuple: a union would be made anew at each call
                         self._receive(session, event)
                     elif isinstance(event, Closed):

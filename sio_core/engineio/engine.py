@@ -21,7 +21,7 @@ from sio_core.engineio.addresses import AddressCounts
 from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
 from sio_core.engineio.options import EngineOptions
 from sio_core.engineio.packet import MESSAGE, OPEN, Encoded, encode_text
-from sio_core.engineio.session import Session, SessionOwner
+from sio_core.engineio.session import Application, Session, SessionOwner
 from sio_core.engineio.states import CLOSED, WEBSOCKET
 from sio_core.ids import SessionId, make_id
 from sio_core.wire.cors import allows, cors_headers, preflight, same_origin
@@ -30,7 +30,6 @@ from sio_core.wire.proxies import TrustedProxies, parse_address
 
 __all__ = [
     "Answer",
-    "Application",
     "Engine",
     "Open",
     "Pending",
@@ -190,21 +189,6 @@ def advance(steps: Generator[Awaitable[Any], Any, Verdict], result: Any, error: 
     return Pending(awaitable, steps)
 
 
-class Application:
-    """What an engine reports to. The base class ignores everything."""
-
-    __slots__ = ()
-
-    def opened(self, session: Session) -> None:
-        """A session has been opened."""
-
-    def process(self, session: Session) -> None:
-        """Deliver ``session.take_events()``."""
-
-    def defer(self, session: Session) -> None:
-        """Call :meth:`process` soon, but not inside this call."""
-
-
 class OutboxSurvey(Timed):
     """Looks, while there are sessions, at what waits for all of them together."""
 
@@ -240,7 +224,6 @@ class Engine(SessionOwner):
     """
 
     __slots__ = (
-        "_application",
         "_connections_of",
         "_handshakes_left",
         "_handshakes_read_at",
@@ -266,8 +249,7 @@ class Engine(SessionOwner):
         deadlines: Deadlines,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(options, deadlines, clock)
-        self._application = application
+        super().__init__(options, application, deadlines, clock)
         self._middlewares: list[tuple[Middleware, int]] = []
         self._hooks: dict[str, list[Hook]] = {}
         self._proxies = TrustedProxies(options.trusted_proxies)
@@ -611,10 +593,9 @@ class Engine(SessionOwner):
         for name in ("flush", "drain"):
             if name in self._hooks:
                 session.on(name, partial(self._run_hooks, name, session))
-        self._application.opened(session)
+        self.application.opened(session)
         self._run_hooks("connection", session)
-        if session.events:
-            self.process(session)
+        session.deliver()
 
     def response_headers(self, request: Request, headers: Headers) -> Headers:
         """Return ``headers`` and what the hooks add to them, for a response that succeeds."""
@@ -651,12 +632,6 @@ class Engine(SessionOwner):
             self.unconnected -= 1
             if self._strangers_of is not None:
                 self._strangers_of.remove(session.remote_address)
-
-    def process(self, session: Session) -> None:
-        self._application.process(session)
-
-    def defer(self, session: Session) -> None:
-        self._application.defer(session)
 
     def remove(self, session: Session) -> None:
         del self.clients[session.id]

@@ -61,7 +61,8 @@ class Encoded:
         """Return the packet as one unmasked WebSocket frame, built at most once."""
         frame = self._frame
         if frame is None:
-            frame = self._frame = binary_frame(self.data) if self.binary else text_frame(self.data)
+            data = self.data
+            frame = self._frame = binary_frame(data) if self.binary else text_frame(data)
         return frame
 
     def text(self) -> bytes:

@@ -4,9 +4,9 @@ It takes what arrives (``receive_*``), what the server sends (``send``, ``send_p
 it gives events (``take_events``) and packets (``take_payload``, ``take_packets``). It survives its connections: each
 is a :class:`Carrier` for a while, one waiting GET, one POST, one WebSocket.
 
-Whoever calls a verb that can make events (``receive_*``, ``*_lost``, ``handle_deadline``, ``take_*``) then lets the
-owner ``process`` the session. ``send_packet`` and ``close``, which applications call from anywhere, ask the owner for
-that themselves.
+Whoever calls a verb that can make events (``receive_*``, ``*_lost``, ``handle_deadline``, ``take_*``) then calls
+``deliver``, which has the application process the session. ``send_packet`` and ``close``, which applications call from
+anywhere, ask for that themselves.
 
 Engine.IO protocol v4, "Transports", "Heartbeat", "Upgrade", "Message ordering".
 """
@@ -52,7 +52,7 @@ from sio_core.errors import InvalidPacket, PayloadTooLarge, RemoteProtocolError
 from sio_core.ids import SessionId
 from sio_core.wire.message import Request
 
-__all__ = ["Carrier", "Closed", "Observed", "Payload", "Session", "SessionOwner"]
+__all__ = ["Application", "Carrier", "Closed", "Observed", "Payload", "Session", "SessionOwner"]
 
 CLOSING_TIME: Final = 30.0
 """Seconds a closing session waits for the GET that fetches the close packet, as the official server does."""
@@ -164,14 +164,31 @@ class Probe:
         self.noop_at: float = NEVER
 
 
+class Application:
+    """What a session reports to. The base class ignores everything."""
+
+    __slots__ = ()
+
+    def opened(self, session: Session) -> None:
+        """A session has been opened."""
+
+    def process(self, session: Session) -> None:
+        """Deliver ``session.take_events()``."""
+
+    def defer(self, session: Session) -> None:
+        """Call :meth:`process` soon, but not inside this call."""
+
+
 class SessionOwner(ABC):
     """What a session needs of the table it belongs to.
 
+    :ivar application: what its sessions report to.
     :ivar messages_received: messages and their bytes that clients have sent; ``bytes_received`` likewise.
     :ivar packets_sent: packets and their bytes that sessions have handed to their carriers; ``bytes_sent`` likewise.
     """
 
     __slots__ = (
+        "application",
         "bytes_received",
         "bytes_sent",
         "clock",
@@ -183,8 +200,15 @@ class SessionOwner(ABC):
         "packets_sent",
     )
 
-    def __init__(self, options: EngineOptions, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        options: EngineOptions,
+        application: Application,
+        deadlines: Deadlines,
+        clock: Callable[[], float],
+    ) -> None:
         self.options = options
+        self.application = application
         self.outbox_bytes: int = options.limits.outbox_bytes
         self.outbox_packets: int = options.limits.outbox_packets
         self.deadlines = deadlines
@@ -193,14 +217,6 @@ class SessionOwner(ABC):
         self.bytes_received = 0
         self.packets_sent = 0
         self.bytes_sent = 0
-
-    @abstractmethod
-    def process(self, session: Session) -> None:
-        """Deliver the session's events, now."""
-
-    @abstractmethod
-    def defer(self, session: Session) -> None:
-        """Deliver the session's events soon, but not inside this call."""
 
     @abstractmethod
     def remove(self, session: Session) -> None:
@@ -222,6 +238,7 @@ class Session(Timed):
     :ivar upgraded: whether it has moved from polling to WebSocket.
     :ivar joined: whether it has joined a namespace, and no longer counts as a stranger.
     :ivar blocked: whether the peer is too slow to take more now; set by the carrier.
+    :ivar events: what has happened and was not taken yet.
     :ivar paused: whether the layer above has enough for now.
     :ivar confirmed_at: the moment of the last ping that was answered: what was sent before it has arrived.
     :ivar context: what the layer above keeps for this session.
@@ -374,7 +391,7 @@ class Session(Timed):
                 self._closing_at = self._owner.clock() + CLOSING_TIME
                 self._reschedule()
         if self.events:
-            self._owner.defer(self)
+            self._owner.application.defer(self)
 
     # Outgoing
 
@@ -399,8 +416,11 @@ class Session(Timed):
             outbox = self._outbox
         outbox.append(packet)
         self.outbox_bytes += len(packet.data)
-        if not self._signalled:
-            self._signal()
+        if not self._signalled:  # as in _signal: once for each receiver of a broadcast
+            carrier = self._carrier if self._carrier is not None else self._poll
+            if carrier is not None:
+                self._signalled = True
+                carrier.output_ready()
 
     def send_packets(self, packets: list[Encoded], volatile: bool = False) -> None:
         """Send a packet and its attachments: all of them, with nothing in between, or none."""
@@ -465,7 +485,10 @@ class Session(Timed):
         packets = self._outbox
         if not packets:
             return []
-        self._count_sent(packets)
+        owner = self._owner
+        owner.packets_sent += len(packets)
+        owner.bytes_sent += self.outbox_bytes
+        self._burst_until = NEVER
         self._outbox = []
         self.outbox_bytes = 0
         if self._waiters is not None:
@@ -475,12 +498,6 @@ class Session(Timed):
         if self.state is CLOSING:
             self._finish("forced close", None)
         return packets
-
-    def _count_sent(self, packets: list[Encoded]) -> None:
-        owner = self._owner
-        owner.packets_sent += len(packets)
-        owner.bytes_sent += self.outbox_bytes
-        self._burst_until = NEVER
 
     def notify_when_taken(self, function: Callable[[], object]) -> None:
         """Call a function once, when what waits has been taken or the session is over; at once if nothing waits."""
@@ -534,7 +551,10 @@ class Session(Timed):
         if not packets and self.state is CLOSING:
             self._finish("forced close", None)
             return self._payload(LAST_PACKETS)
-        self._count_sent(packets)
+        owner = self._owner
+        owner.packets_sent += len(packets)
+        owner.bytes_sent += self.outbox_bytes
+        self._burst_until = NEVER
         self._outbox = []
         self.outbox_bytes = 0
         if self._waiters is not None:
@@ -558,7 +578,7 @@ class Session(Timed):
         return Payload(v3.encode_text_payload(forms), "text/plain; charset=UTF-8", compress)
 
     def _signal(self) -> None:
-        carrier = self._carrier if self._stage == WEBSOCKET else self._poll
+        carrier = self._carrier if self._carrier is not None else self._poll
         if carrier is not None:
             self._signalled = True
             carrier.output_ready()
@@ -575,7 +595,7 @@ class Session(Timed):
             carrier.flush()
             self.processing = processing
             if self.events:
-                owner.defer(self)
+                owner.application.defer(self)
         if self.outbox_bytes >= owner.outbox_bytes:
             self.cut("outbox_bytes", self.outbox_bytes)
         elif len(self._outbox) >= BURST * owner.outbox_packets:
@@ -596,7 +616,7 @@ class Session(Timed):
         if self.state is not CLOSED:
             self._owner.count_limit(limit)
             self._finish("transport close", {"limit": limit, "value": value}, code=1013)
-            self._owner.defer(self)
+            self._owner.application.defer(self)
 
     @property
     def waiting_bytes(self) -> int:
@@ -947,9 +967,9 @@ class Session(Timed):
         self._observe("drain", None)
 
     def deliver(self) -> None:
-        """Have the owner process what has happened, if anything has."""
+        """Have the application process what has happened, if anything has."""
         if self.events:
-            self._owner.process(self)
+            self._owner.application.process(self)
 
     def notifications(self, event: str | bytes | Closed | Observed) -> list[tuple[Listener, list[Any]]]:
         """Return what to call for an event: the listeners of the session that asked for it."""

@@ -1,7 +1,7 @@
 """The shell for asyncio and uvloop: a protocol that moves the bytes of one connection.
 
 About two kilobytes a connection, where a stream and its two tasks cost seventeen. What is sent while one read is
-processed leaves in one write; what is sent otherwise leaves once per turn of the loop.
+processed leaves in one write; what is sent otherwise leaves once per turn of the loop. Both loops set TCP_NODELAY.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import logging
 import os
 import socket
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from sio_core.engineio.engine import Pending
 from sio_core.runtime import as_error
-from sio_core.serving.connection import Connection
+from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
 from sio_core.serving.sockets import drop_unsent
 
@@ -39,27 +39,23 @@ class OpenConnection(Protocol):
 class AsyncioShell:
     """What the connections of one listener share: the loop, and who has output in this turn.
 
+    :ivar ready: the connections that write before the loop waits again.
     :ivar closed: the listener is gone; a connection whose TLS handshake ends only now is not served any more.
     """
 
-    __slots__ = ("_ready", "_tasks", "closed", "connections", "loop", "site")
+    __slots__ = ("_tasks", "closed", "connections", "loop", "ready", "site")
 
     def __init__(self, site: Site, loop: asyncio.AbstractEventLoop) -> None:
         self.site = site
         self.loop = loop
         self.closed = False
         self.connections: set[OpenConnection] = set()
-        self._ready: list[AsyncioProtocol] = []
+        self.ready: list[AsyncioProtocol] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def output_ready(self, protocol: AsyncioProtocol) -> None:
-        """Have a connection write before the loop waits again."""
-        self._ready.append(protocol)
-        if len(self._ready) == 1:
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        ready, self._ready = self._ready, []
+    def flush(self) -> None:
+        """Have the connections write that have something to write in this turn."""
+        ready, self.ready = self.ready, []
         for protocol in ready:
             protocol.flush()
 
@@ -81,7 +77,9 @@ class AsyncioShell:
         task.add_done_callback(self._tasks.discard)
 
     async def _adopt(self, handle: socket.socket, unread: bytes, keep_next: bool) -> None:
-        await self.loop.connect_accepted_socket(lambda: AsyncioProtocol(self, unread, keep_next), handle)
+        await self.loop.connect_accepted_socket(
+            lambda: cast("asyncio.Protocol", AsyncioProtocol(self, unread, keep_next)), handle
+        )
 
     async def _wait_for(self, protocol: AsyncioProtocol, pending: Pending) -> None:
         try:
@@ -94,8 +92,8 @@ class AsyncioShell:
             protocol.resume(pending, result, None)
 
 
-class AsyncioProtocol(asyncio.Protocol):
-    """One connection on an asyncio loop."""
+class AsyncioProtocol(Driver):
+    """One connection on an asyncio loop: an :class:`asyncio.Protocol` in all but name, so that it can be compiled."""
 
     __slots__ = ("_connection", "_is_counted", "_keep_next", "_reading", "_shell", "_transport", "_unread")
 
@@ -125,9 +123,6 @@ class AsyncioProtocol(asyncio.Protocol):
             self.abort()
             return
         address, port = peer_of(transport)
-        handle = transport.get_extra_info("socket")
-        if handle is not None and handle.family in {socket.AF_INET, socket.AF_INET6}:
-            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         secure = transport.get_extra_info("sslcontext") is not None
         self._connection = Connection(
             shell.site,
@@ -190,7 +185,10 @@ class AsyncioProtocol(asyncio.Protocol):
     # What the connection calls
 
     def output_ready(self) -> None:
-        self._shell.output_ready(self)
+        shell = self._shell
+        shell.ready.append(self)
+        if len(shell.ready) == 1:
+            shell.loop.call_soon(shell.flush)
 
     def wait_for(self, pending: Pending) -> None:
         self._shell.wait_for(self, pending)

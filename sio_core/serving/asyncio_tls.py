@@ -80,7 +80,7 @@ class TlsHandshake(asyncio.Protocol):
         self._counted = False
         shell.connections.discard(self)
         protocol = AsyncioProtocol(shell, self._received, is_counted=True)
-        secure.set_protocol(protocol)
+        secure.set_protocol(cast("asyncio.Protocol", protocol))
         protocol.connection_made(secure)
 
     def _end(self) -> None:

@@ -7,9 +7,9 @@ read and the time, and takes what is to be written.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sio_core.engineio.deadlines import NEVER, Timed
 from sio_core.engineio.engine import Engine, Open, Pending, Upgrade, Verdict
@@ -36,8 +36,10 @@ BOUND_OF_CODE: Final = {1008: "fragments", 1009: "max_http_buffer_size"}
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Driver(Protocol):
+class Driver(ABC):
     """What a connection needs of the shell that moves its bytes."""
+
+    __slots__ = ()
 
     @abstractmethod
     def output_ready(self) -> None:
@@ -250,16 +252,42 @@ class Connection(Carrier):
     def data_to_send(self) -> bytes:
         """Take what is to be written now."""
         self._output_due = False
-        if self._websocket is not None:
-            return self._frames()
-        exchanges = self._exchanges
-        if exchanges and not self.blocked:
-            self._answer(exchanges)
+        websocket, session = self._websocket, self._session
+        if websocket is None:
+            exchanges = self._exchanges
+            if exchanges and not self.blocked:
+                self._answer(exchanges)
+        else:
+            if websocket.eventful and not websocket.close_sent:
+                # Pongs leave before what the session says to messages behind the pings, as ws does.
+                self._add_control_frames(websocket)
+            if session is not None and not self._probing and not self.blocked:
+                packets = session.take_packets()
+                if not self._plain:
+                    self._output.extend([self._frame(packet) for packet in packets])
+                elif len(packets) != 1 or self._output:
+                    self._output.extend([packet.frame() for packet in packets])
+                elif websocket.eventful or session.events or self._close_requested:
+                    self._output.append(packets[0].frame())
+                else:
+                    return packets[0].frame()
+                if session.events:
+                    session.deliver()
+            if self._close_requested and not websocket.close_sent:
+                websocket.close(self._close_code)
+                self._set_deadline(self._now + self._site.limits.close_time)
+            if websocket.eventful:
+                self._add_control_frames(websocket)
         output = self._output
         if not output:
             return b""
         self._output = []
         return output[0] if len(output) == 1 else b"".join(output)
+
+    def _add_control_frames(self, websocket: WebSocket) -> None:
+        control = websocket.data_to_send()
+        if control:
+            self._output.append(control)
 
     def wake(self) -> None:
         """Something is to be written: have the shell ask for it, once."""
@@ -552,6 +580,7 @@ class Connection(Carrier):
         self._output.append(outcome.response)
         self._websocket = WebSocket(options.max_http_buffer_size, options.limits, outcome.extensions)
         self._websocket.blocked = self.blocked
+        self._plain = not self._websocket.extended
         self._exchanges = None
         self._reading = None
         self._due = NEVER
@@ -574,7 +603,7 @@ class Connection(Carrier):
         session = engine.open(verdict, request, now)
         self._session = session
         session.carry_by_websocket(self, bool(request.params.get("b64")))
-        self._plain = session.plain_frames
+        self._plain = session.plain_frames and self._plain
         self._output.extend([self._frame(packet) for packet in session.take_packets()])
         engine.started(session)
         self._read_on(now)
@@ -601,7 +630,7 @@ class Connection(Carrier):
                 session.receive_message(message, now)
             elif session.receive_probe(message, self._base64, now):
                 self._probing = False
-                self._plain = session.plain_frames
+                self._plain = session.plain_frames and self._plain
                 session.blocked = self.blocked
 
     def output_ready(self) -> None:
@@ -629,43 +658,12 @@ class Connection(Carrier):
     def _frame(self, packet: Encoded) -> bytes:
         websocket, session = self._websocket, self._session
         assert websocket is not None
-        if self._plain and not websocket.extended:
+        if self._plain:
             return packet.frame()
         message, binary = packet.data, packet.binary
         if session is not None and not self._probing:
             message, binary = session.websocket_form(packet)
         return websocket.encode(message, binary)
-
-    def _frames(self) -> bytes:
-        """Take what the session has for the peer, unless the peer is too slow; behind it, what the protocol wants."""
-        session, websocket = self._session, self._websocket
-        assert websocket is not None
-        output = self._output
-        if websocket.eventful and not websocket.close_sent:
-            pongs = websocket.data_to_send()
-            if pongs:  # before what the session says to messages behind the pings, as ws does
-                output.append(pongs)
-        if session is not None and not self._probing and not self.blocked:
-            packets = session.take_packets()
-            if packets:
-                if len(packets) == 1 and not output and self._plain and not websocket.extended:
-                    frame = packets[0].frame()
-                    if not self._close_requested and not websocket.eventful and not session.events:
-                        return frame
-                    output.append(frame)
-                else:
-                    output.extend([self._frame(packet) for packet in packets])
-            session.deliver()
-        if self._close_requested and not websocket.close_sent:
-            websocket.close(self._close_code)
-            self._set_deadline(self._now + self._site.limits.close_time)
-        control = websocket.data_to_send()
-        if control:
-            output.append(control)
-        if not output:
-            return b""
-        self._output = []
-        return output[0] if len(output) == 1 else b"".join(output)
 
     def _websocket_changed(self, websocket: WebSocket, now: float) -> None:
         """Control frames, an open fragment, a close frame or a failure have come."""

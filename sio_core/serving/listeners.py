@@ -7,7 +7,7 @@ import socket
 import ssl as tls
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import anyio
 import anyio.abc
@@ -55,7 +55,9 @@ async def accept_asyncio(
     """Accept in an asyncio loop."""
 
     def make_protocol() -> asyncio.Protocol:
-        return AsyncioProtocol(shell) if context is None else TlsHandshake(shell, context)
+        if context is not None:
+            return TlsHandshake(shell, context)
+        return cast("asyncio.Protocol", AsyncioProtocol(shell))
 
     servers: list[asyncio.Server | SocketAcceptor] = []
     for handle in handles:

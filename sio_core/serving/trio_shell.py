@@ -14,7 +14,7 @@ from anyio.streams.tls import TLSStream
 
 from sio_core.engineio.engine import Pending
 from sio_core.runtime import Runtime
-from sio_core.serving.connection import Connection
+from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
 from sio_core.serving.sockets import drop_unsent
 from sio_core.wire.message import Response
@@ -138,7 +138,7 @@ class TlsHandshake:
         self._scope.cancel()
 
 
-class StreamDriver:
+class StreamDriver(Driver):
     """One connection on a byte stream.
 
     What is due is written at once where the kernel takes it, as asyncio does; a second task writes what it does not

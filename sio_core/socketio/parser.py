@@ -350,7 +350,15 @@ class JsonDecoder(Decoder):
                     start = message.find("[", 1, _MAX_ID_DIGITS + 2)
                     digits = message[1:start] if start > 1 else ""
                     if start == 1 or (digits.isdigit() and digits.isascii()):
-                        data = self._load(message[start:])
+                        text = message[start:]
+                        data: Any = None
+                        if len(text) <= self._unchecked:  # as in _load
+                            try:
+                                data = _loads(text)
+                            except ValueError:
+                                data = self._load_carefully(text)
+                        else:
+                            data = self._load(text)
                         if not data:
                             raise InvalidPacket("invalid payload")
                         name = data[0]

@@ -12,7 +12,7 @@ import anyio.abc
 from sio_core import Server, Session
 from sio_core.engineio.engine import Pending
 from sio_core.runtime import Runtime
-from sio_core.serving.connection import Connection
+from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
 from sio_core.testing import VirtualClock, VirtualRuntime, settle
 
@@ -30,7 +30,7 @@ class Reply:
         return self.body.decode()
 
 
-class Request:
+class Request(Driver):
     """One request on a connection of its own."""
 
     def __init__(self, peer: Peer, head: str, body: bytes) -> None:

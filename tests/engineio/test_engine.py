@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from sio_core.engineio.engine import (
     Answer,
-    Application,
     Open,
     Pending,
     Poll,
@@ -23,7 +22,7 @@ from sio_core.engineio.engine import (
     Verdict,
     is_header_value,
 )
-from sio_core.engineio.session import Session
+from sio_core.engineio.session import Application, Session
 from sio_core.limits import Limits
 from sio_core.wire.cors import Cors
 from sio_core.wire.message import Request, Response

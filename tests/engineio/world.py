@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sio_core.engineio.deadlines import Deadlines
-from sio_core.engineio.engine import Application, Engine, Open, Pending, Verdict
+from sio_core.engineio.engine import Engine, Open, Pending, Verdict
 from sio_core.engineio.options import EngineOptions
 from sio_core.engineio.packet import Encoded
-from sio_core.engineio.session import Carrier, Closed, Observed, Session
+from sio_core.engineio.session import Application, Carrier, Closed, Observed, Session
 from sio_core.engineio.states import CLOSED
 from sio_core.wire.message import Request
 

@@ -8,7 +8,7 @@ import pytest
 
 from sio_core.engineio.engine import Pending
 from sio_core.limits import Limits
-from sio_core.serving.connection import Connection
+from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Resource, Siblings, Site
 from sio_core.wire.message import Request, Response
 from tests.engineio.world import World
@@ -35,7 +35,7 @@ class Others(Siblings):
         raise AssertionError("there is no descriptor here")
 
 
-class Peer:
+class Peer(Driver):
     """The other end of a connection, and the shell between: what is not taken piles up as in a transport."""
 
     def __init__(self, world: World) -> None:
