@@ -9,7 +9,8 @@ and 108 bits are random.
 
 from __future__ import annotations
 
-import secrets
+import os
+from binascii import b2a_base64
 from typing import Final, NewType
 
 __all__ = [
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+"""From the alphabet of base64 to that of RFC 4648 section 5."""
+
 RANDOM_LENGTH: Final = 18
 """Characters of a session id that are random where the others name the worker: 108 bits."""
 
@@ -49,7 +53,7 @@ NodeId = NewType("NodeId", str)
 
 def make_id() -> str:
     """Return a new random identifier of 20 characters ``A-Z a-z 0-9 _ -``."""
-    return secrets.token_urlsafe(15)
+    return b2a_base64(os.urandom(15), newline=False).translate(URL_SAFE).decode("ascii")
 
 
 def make_worker_session_id(worker: int) -> SessionId:

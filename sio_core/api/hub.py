@@ -493,10 +493,8 @@ class Hub(Application):
             return RecoveringMemoryAdapter(name, local, self.recovery)
         return MemoryAdapter(name, local)
 
-    def _find_namespace(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, Namespace[Any] | None]:
-        namespace = self.namespaces.get(name)
-        if namespace is not None:
-            return namespace
+    def _make_namespace(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, Namespace[Any] | None]:
+        """Make a namespace if there is a parent that wants it."""
         for parent in list(self._parents):
             allowed = yield from parent.matches(name, auth)
             if not allowed:
@@ -553,8 +551,10 @@ class Hub(Application):
         namespace: Namespace[Any] | None = None
         if bound is not None and len(client.members) + len(client.connecting) > bound:
             self.count_limit("namespaces_per_connection")
+        elif name in self.namespaces:
+            namespace = self.namespaces[name]
         else:
-            namespace = yield from self._find_namespace(name, auth)
+            namespace = yield from self._make_namespace(name, auth)
         if namespace is None:
             client.connecting.discard(name)
             self.send_packet(session, Packet(CONNECT_ERROR, name, {"message": "Invalid namespace"}))

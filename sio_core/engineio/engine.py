@@ -319,11 +319,19 @@ class Engine(SessionOwner):
         """Decide what to do with a request, from its head alone."""
         if self._proxies:
             self._proxies.see_through(request)
-        if self._middlewares or self.options.cors is not None or not request.params.get("sid"):
+        options = self.options
+        is_asked = options.allow_request is not None or options.generate_id is not None
+        if self._middlewares or options.cors is not None or (is_asked and not request.params.get("sid")):
             return advance(self._decide(request), None, None)
-        return self._verify(request, NO_HEADERS)
+        verdict = self._verify(request, NO_HEADERS)
+        if not isinstance(verdict, Open):
+            return verdict
+        if verdict.protocol == 3 and not options.allow_eio3:
+            return self._refuse(request, UNSUPPORTED_PROTOCOL, NO_HEADERS, {"protocol": 3})
+        return self._full(request, NO_HEADERS) or verdict
 
     def _decide(self, request: Request) -> Generator[Awaitable[Any], Any, Verdict]:
+        """Decide where the application has a say, which may have to be awaited."""
         headers: Headers = []
         cors = self.options.cors
         own: dict[str, str] = {}

@@ -539,8 +539,9 @@ class Connection(Carrier):
 
     def _answer(self, exchanges: deque[Exchange]) -> None:
         """Move the answers that are ready to the output, in the order of their requests."""
-        for exchange in list(exchanges):
-            exchange.take_response()
+        if len(exchanges) > 1:
+            for exchange in list(exchanges):
+                exchange.take_response()
         while exchanges:
             exchange = exchanges[0]
             response = exchange.take_response()
