@@ -14,8 +14,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.compiler import CompilerError, compiled
@@ -27,7 +27,7 @@ SWITCH = Path(__file__).with_name("callgrind_switch.c")
 TIMES = 200
 FEW_TIMES = {"dispatch-broadcast": 4, "dispatch-events": 20, "read-frames": 20, "connect": 50}
 """Cases that do much each time."""
-COLLECTED = re.compile(r"Collected : (\d+)")
+TOTALS = re.compile(r"^totals: (\d+)", re.MULTILINE)
 
 
 class CountError(RuntimeError):
@@ -41,39 +41,37 @@ def _switch() -> Path:
         raise CountError(str(error)) from None
 
 
-def count(case: str) -> int:
-    """The instructions that one run of a case needs."""
-    times = FEW_TIMES.get(case, TIMES)
+def count(cases: Iterable[str]) -> dict[str, int]:
+    """The instructions that one run of each case needs."""
+    times = {case: FEW_TIMES.get(case, TIMES) for case in cases}
     setarch, valgrind = shutil.which("setarch"), shutil.which("valgrind")
     if valgrind is None:
         raise CountError("valgrind is not installed (Debian and Ubuntu: apt-get install valgrind)")
     fixed_layout = [setarch, "-R"] if setarch else []
-    tool = [valgrind, "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
-    done = subprocess.run(
-        [*fixed_layout, *tool, sys.executable, "-m", "benchmarks.micro.count", _switch(), case, str(times)],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = COLLECTED.search(done.stderr)
-    if done.returncode != 0 or found is None:
-        said = [line for line in done.stderr.splitlines() if line and not line.startswith("==")]
-        raise CountError(f"{case}: {said[-1] if said else 'callgrind gave no count'}")
-    return int(found[1]) // times
+    program = [sys.executable, "-m", "benchmarks.micro.count", str(_switch())]
+    with tempfile.TemporaryDirectory() as folder:
+        tool = [valgrind, "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/%p"]
+        done = subprocess.run(
+            [*fixed_layout, *tool, *program, *[f"{case}={number}" for case, number in times.items()]],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if line and not line.startswith("==")]
+            raise CountError(said[-1] if said else "callgrind gave no counts")
+        processes = dict(line.split() for line in done.stdout.splitlines())
+        return {case: _read(Path(folder, processes[case])) // number for case, number in times.items()}
 
 
-def count_all(cases: Iterable[str]) -> dict[str, int]:
-    """Count several cases, as many at a time as there are cores."""
-    names = list(cases)
-    counts = {}
-    _switch()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, counted in zip(names, pool.map(count, names), strict=True):
-            print(f"{name:32} {counted:>12,}", flush=True)
-            counts[name] = counted
-    return counts
+def _read(profile: Path) -> int:
+    """The instructions that callgrind has counted in one process."""
+    found = TOTALS.search(profile.read_text())
+    if found is None:
+        raise CountError("callgrind gave no count")
+    return int(found[1])
 
 
 def main() -> int:
@@ -93,10 +91,12 @@ def main() -> int:
         print("not comparable: nothing is recorded for " + ", ".join(f"{k} {v}" for k, v in here.items()))
         return 0
     try:
-        counted = count_all(arguments.cases)
+        counted = count(arguments.cases)
     except CountError as error:
         print(error, file=sys.stderr)
         return 2
+    for case, instructions in counted.items():
+        print(f"{case:32} {instructions:>12,}")
     if arguments.record:
         known = recorded.counts if recorded else {}
         kept = {case: known[case] for case in CASES if case in known}
