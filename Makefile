@@ -108,6 +108,9 @@ bench: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) ## all servers, one load; re
 bench-chat: $(DEVELOPMENT) $(CLIENT) ## messages the chat stores and acknowledges
 	$(BIN)/python -m benchmarks.chat
 
+bench-cluster: $(SET_UP) engines ## broadcasts through each adapter, beside the official server
+	$(BIN)/python -m benchmarks.cluster
+
 bench-micro: $(DEVELOPMENT) ## the time of each piece of the core
 	$(BIN)/python -m pytest benchmarks/micro
 

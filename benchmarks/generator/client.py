@@ -57,11 +57,11 @@ class Latency:
 class Generator:
     """One run of the load generator, on a core of its own."""
 
-    def __init__(self, workload: Workload, port: int, core: int) -> None:
+    def __init__(self, workload: Workload, port: int, core: int, receivers_port: int = 0) -> None:
         binary = generator_binary()
         with tempfile.TemporaryDirectory() as folder:
             plan = Path(folder) / "plan"
-            plan.write_text("\n".join(plan_lines(workload, port)) + "\n")
+            plan.write_text("\n".join(plan_lines(workload, port, receivers_port)) + "\n")
             with pinned(core):
                 self._process = subprocess.Popen(
                     [binary, plan], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0

@@ -49,6 +49,7 @@ struct request {
 
 struct plan {
     int port;
+    int receivers_port; /* of the members of a group after the first; 0: the same */
     char path[128];
     uint32_t connections;
     uint32_t group_size;

@@ -96,7 +96,8 @@ int begin_connect(uint64_t number)
             fail("bind: %s", strerror(errno));
     }
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons((uint16_t)plan.port);
+    bool elsewhere = plan.receivers_port && number % plan.group_size;
+    address.sin_port = htons((uint16_t)(elsewhere ? plan.receivers_port : plan.port));
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS)
         fail("connect: %s", strerror(errno));
     return fd;
@@ -268,6 +269,8 @@ static void read_plan(const char *path)
                     mode = modes[index];
         } else if (strcmp(line, "port") == 0) {
             plan.port = atoi(value);
+        } else if (strcmp(line, "receivers_port") == 0) {
+            plan.receivers_port = atoi(value);
         } else if (strcmp(line, "path") == 0) {
             snprintf(plan.path, sizeof plan.path, "%s", value);
         } else if (strcmp(line, "tables") == 0) {

@@ -7,10 +7,11 @@ from benchmarks.workloads import Workload
 PARALLEL_CONNECTS = 32
 
 
-def plan_lines(workload: Workload, port: int) -> Iterator[str]:
-    """The plan of one run against one port."""
+def plan_lines(workload: Workload, port: int, receivers_port: int = 0) -> Iterator[str]:
+    """The plan of one run against one port, or two: all but the first of a group are at the other."""
     yield f"mode {workload.mode}"
     yield f"port {port}"
+    yield f"receivers_port {receivers_port}"
     for key in (
         "connections",
         "group_size",

@@ -15,6 +15,10 @@ class Options:
     port: int
     ping_interval: float
     recovery: bool
+    adapter: str | None
+    """The adapter of a cluster, by its name in ``tests/clusters``."""
+    engine: str | None
+    """The address of what carries it."""
 
 
 def read_options(*variants: str) -> Options:
@@ -24,4 +28,6 @@ def read_options(*variants: str) -> Options:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--ping-interval", type=float, default=25.0)
     parser.add_argument("--recovery", action="store_true")
+    parser.add_argument("--adapter")
+    parser.add_argument("--engine")
     return Options(**vars(parser.parse_args()))

@@ -5,12 +5,15 @@ from typing import Any
 
 from benchmarks.servers.options import BACKLOG, HOST, Options, read_options
 from sio_core import Server
+from tests.clusters.python_adapters import make_adapter
 
 
 def application(options: Options) -> Server[Any]:
     """Make the server with its handlers."""
-    recovery: dict[str, Any] = {"connection_state_recovery": True} if options.recovery else {}
-    io: Server[Any] = Server(ping_interval=options.ping_interval, **recovery)
+    more: dict[str, Any] = {"connection_state_recovery": True} if options.recovery else {}
+    if options.adapter is not None:
+        more["adapter"] = make_adapter(options.adapter, options.engine or "", {})
+    io: Server[Any] = Server(ping_interval=options.ping_interval, **more)
     sinks: list[Any] = []
 
     def echo(socket: Any, data: Any) -> None:

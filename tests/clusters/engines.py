@@ -51,6 +51,12 @@ class Engine(ABC):
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     @abstractmethod
     def url(self) -> str:
         """What a client connects to."""
