@@ -17,7 +17,7 @@ from sio_core.engineio.engine import Pending
 from sio_core.runtime import as_error
 from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
-from sio_core.serving.sockets import drop_unsent
+from sio_core.serving.sockets import reset_on_close
 
 __all__ = ["AsyncioProtocol", "AsyncioShell", "OpenConnection", "peer_of"]
 
@@ -232,10 +232,7 @@ class AsyncioProtocol(Driver):
         """Drop the connection now."""
         transport = self._transport
         if transport is not None:
-            if (
-                transport.get_write_buffer_size()
-            ):  # the kernel would go on offering what it holds, for minutes
-                drop_unsent(transport.get_extra_info("socket"))
+            reset_on_close(transport.get_extra_info("socket"))
             transport.abort()
 
     def _settle(self, connection: Connection) -> None:

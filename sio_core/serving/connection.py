@@ -704,8 +704,9 @@ class Connection(Carrier):
         self._schedule()
 
     def _schedule(self) -> None:
-        self._timer.deadline = min(self._due, self._stall_at)
-        self._site.deadlines.schedule(self._timer)
+        if self._driver is not None:  # what its session still says to a connection that is gone needs no time
+            self._timer.deadline = min(self._due, self._stall_at)
+            self._site.deadlines.schedule(self._timer)
 
     def _pause(self, paused: bool) -> None:
         if paused != self.paused:

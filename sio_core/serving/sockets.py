@@ -7,13 +7,13 @@ import struct
 from contextlib import suppress
 from typing import Any, Final
 
-__all__ = ["drop_unsent"]
+__all__ = ["reset_on_close"]
 
 LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
-def drop_unsent(handle: Any) -> None:
-    """Have a socket end with RST when it is closed, and what the peer has not taken be freed.
+def reset_on_close(handle: Any) -> None:
+    """Have a socket end with RST when it is closed: the kernel would offer what it holds, and FIN, for minutes.
 
     :param handle: a socket, or what event loops give out for one; ``None`` for none.
     """

@@ -16,7 +16,7 @@ from sio_core.engineio.engine import Pending
 from sio_core.runtime import Runtime
 from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
-from sio_core.serving.sockets import drop_unsent
+from sio_core.serving.sockets import reset_on_close
 from sio_core.wire.message import Response
 
 __all__ = ["StreamDriver", "StreamShell"]
@@ -203,8 +203,6 @@ class StreamDriver(Driver):
             self._socket = None
             self._connection.connection_lost(self._shell.now())
             self._connection.detach()
-            if self._unsent:  # the kernel would go on offering what it holds, for minutes
-                drop_unsent(self._stream.extra(anyio.abc.SocketAttribute.raw_socket, None))
             await anyio.aclose_forcefully(self._stream)
 
     async def _read(self) -> None:
@@ -243,7 +241,7 @@ class StreamDriver(Driver):
             if not connection.paused:
                 self._reading.set()
             if connection.aborting:
-                self._scope.cancel()
+                self.abort()
             self._wakeup.set()
 
     async def _write(self) -> None:
@@ -315,4 +313,5 @@ class StreamDriver(Driver):
 
     def abort(self) -> None:
         """Drop the connection now."""
+        reset_on_close(self._stream.extra(anyio.abc.SocketAttribute.raw_socket, None))
         self._scope.cancel()
