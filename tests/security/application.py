@@ -71,6 +71,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+ERRORS_OF_UVICORN = {
+    "ASGI callable returned without completing handshake.",  # it is refused, with a response of our own
+    "Invalid UTF-8 sequence received from client.",
+}
+"""What it logs as an error when it has done what it should."""
+
+
 class Journal(logging.Handler):
     """Keeps what is logged at ERROR or with a traceback, and everything else that a peer could have written into."""
 
@@ -82,8 +89,8 @@ class Journal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
-        if "ASGI callable returned without completing handshake" in text:
-            return  # uvicorn says that of every WebSocket which is refused with a response
+        if record.name == "uvicorn.error" and record.getMessage() in ERRORS_OF_UVICORN:
+            return
         if record.levelno >= logging.ERROR or record.exc_info:
             self.errors.append(text)
         if len(self.lines) < 1_000:
