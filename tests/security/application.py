@@ -27,7 +27,7 @@ import psutil
 import trio
 
 from chat_app.__main__ import STATIC
-from sio_core import ConnectError, Cookie, Cors, Limits, Recovery, Server
+from sio_core import ConnectError, Cookie, Cors, Limits, Namespace, Recovery, Server
 
 SHELLS = ("uvloop", "trio", "uvicorn")
 
@@ -144,6 +144,27 @@ class Inspector:
         return happened
 
 
+class Class(Namespace[Any]):
+    """A namespace in the form of a class: what it has beside its listeners is not for clients."""
+
+    def __init__(self, inspector: Inspector) -> None:
+        super().__init__("/class")
+        self._inspector = inspector
+
+    def on_connection(self, client: Any) -> None:
+        self._inspector.happened.append(["connection", self.name])
+        client.emit("auth", client.handshake.auth)
+
+    def on_disconnect(self, client: Any, *args: Any) -> None:
+        self._inspector.happened.append(["disconnect", *args])
+
+    def on_echo(self, client: Any, *args: Any) -> tuple[Any, ...]:
+        return args
+
+    def ran(self, *args: Any) -> None:
+        self._inspector.happened.append(["ran", *args])
+
+
 def build(path: str, inspector: Inspector) -> Server[Any]:
     io: Server[Any] = Server(
         **{
@@ -160,6 +181,7 @@ def build(path: str, inspector: Inspector) -> Server[Any]:
     io.of("/slow").use(let_in_slowly)
     io.of("/guarded").use(refuse_without_token)
     io.use(refuse_banned)
+    io.register(Class(inspector))
     for namespace in (
         io.of("/"),
         io.of("/other"),

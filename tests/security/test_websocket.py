@@ -321,7 +321,7 @@ async def test_headers_are_read_in_linear_time(stand: Stand) -> None:
 def test_a_close_reason_is_checked_where_it_is_made() -> None:
     too_long = [(1000, "x" * 124), (1000, "€" * 42)]
     for code, reason in [*too_long, (None, "no code"), (999, ""), (1005, ""), (1006, "")]:
-        with pytest.raises(ValueError, match="close (code|frame)"):
+        with pytest.raises(ValueError, match=r"close (code|frame)"):
             ServerWebSocket(LIMIT, Limits()).close(code, reason)
     with pytest.raises((AttributeError, TypeError)):  # a number is not taken for a length of memory
         ServerWebSocket(LIMIT, Limits()).close(1000, 123)  # type: ignore[arg-type]
