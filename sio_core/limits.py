@@ -238,6 +238,9 @@ class Limits:
     cluster_request_time: float = 5.0
     """Seconds other nodes may take to answer a request that names no timeout, as with the official adapters."""
 
+    cluster_hold_time: float = 1.0
+    """Seconds a local receiver waits for the offset of an event. Then it gets the event without one."""
+
     cluster_nodes: int = 1_000
     """Other nodes that one namespace knows by their heartbeats. Those beyond are not counted as nodes."""
 

@@ -22,6 +22,7 @@ __all__ = [
     "Adapter",
     "AdapterFactory",
     "BroadcastOptions",
+    "Held",
     "Host",
     "LocalSockets",
     "RecoverySettings",
@@ -157,6 +158,19 @@ class Host:
         return runtime
 
 
+class Held(ABC):
+    """The place of an event in what its receivers are sent: what they are sent after it waits until it is filled."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def fill(self, packets: list[Encoded]) -> None:
+        """Send the event, and what waited behind it. A second call does nothing.
+
+        :param packets: the event; none if it is not to be sent at all.
+        """
+
+
 class LocalSockets(ABC):
     """The sockets of one namespace in this process, as an adapter sees them."""
 
@@ -183,14 +197,24 @@ class LocalSockets(ABC):
     def deliver_encoded(
         self, ids: Iterable[str], packets: list[Encoded], data: list[Any], options: BroadcastOptions
     ) -> None:
-        """Send an event that is encoded already. ``ids`` as for :meth:`deliver`."""
+        """Send an event that is encoded already, at once. ``ids`` as for :meth:`deliver`."""
+
+    def hold(self, ids: Iterable[str], data: list[Any]) -> Held:
+        """Keep a place for an event whose offset is not known yet. ``ids`` as for :meth:`deliver`.
+
+        :raises AdapterError: if these sockets cannot wait.
+        """
+        raise AdapterError("these sockets cannot wait for an offset")
 
     def sessions_gone(self) -> None:  # noqa: B027
         """The last lost session is gone: an empty namespace is of no use any more."""
 
     @abstractmethod
     def deliver(self, ids: Iterable[str], data: list[Any], options: BroadcastOptions) -> None:
-        """Send an event to sockets. ``ids`` may hold some that are not connected here; they are passed over."""
+        """Send an event to sockets, after what they wait for.
+
+        ``ids`` may hold some that are not connected here; they are passed over.
+        """
 
     @abstractmethod
     def deliver_with_ack(

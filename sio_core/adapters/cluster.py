@@ -159,13 +159,16 @@ class ClusterAdapter(Adapter):
         self._started = False
         closed = AdapterError("the adapter is closed")
         while self._queue:
-            self._fail(self._take(), closed)
+            self.fail(self._take(), closed)
         for request in list(self._requests.values()):
             request.waiter.set(error=closed)
         for ack_request in list(self._acks.values()):
             self._host.deadlines.cancel(ack_request)
         self._acks.clear()
         await self.driver.detach(self)
+
+    def publishing_failed(self) -> None:
+        """The engine does not accept what is published any more; ``driver.publishing`` says when it does again."""
 
     def reconnected(self) -> None:
         """Other nodes are heard again, after a time in which they may not have been."""
@@ -191,13 +194,14 @@ class ClusterAdapter(Adapter):
 
         :raises TypeError: if something in it cannot be sent.
         """
-        return self._enqueue(Message(kind, self.uid, self.name, data), None)
+        return self.enqueue(Message(kind, self.uid, self.name, data), None)
 
     def respond(self, uid: str, kind: int, data: dict[str, Any]) -> None:
         """Publish an answer to a node, after what was published before."""
-        self._enqueue(Message(kind, self.uid, self.name, data), uid)
+        self.enqueue(Message(kind, self.uid, self.name, data), uid)
 
-    def _enqueue(self, message: Message, target: str | None) -> Outgoing:
+    def enqueue(self, message: Message, target: str | None) -> Outgoing:
+        """Put a message behind those that wait to be published."""
         self.prepare(message)
         outgoing = Outgoing(message, target)
         limits = self._limits
@@ -213,9 +217,10 @@ class ClusterAdapter(Adapter):
 
     def _overflow(self, outgoing: Outgoing, bound: str) -> None:
         self._host.count_limit(bound)
-        self._fail(outgoing, AdapterError(f"too much waits to be published (limits.{bound})"))
+        self.fail(outgoing, AdapterError(f"too much waits to be published (limits.{bound})"))
 
-    def _fail(self, outgoing: Outgoing, error: Exception) -> None:
+    def fail(self, outgoing: Outgoing, error: Exception) -> None:
+        """A message will not be published."""
         if outgoing.message.type not in HEARTBEATS:
             self.driver.lost += 1
         outgoing.settle(error)
@@ -234,6 +239,9 @@ class ClusterAdapter(Adapter):
         delay = FIRST_RETRY
         try:
             while self._queue and self._started:
+                if self._queue[0].message.offset is not None:  # the attempt that seemed to fail did not
+                    self.published(self._take())
+                    continue
                 batch = [outgoing for outgoing, _ in zip(self._queue, range(self.batch), strict=False)]
                 error = await self._publish(batch)
                 if error is None:
@@ -258,11 +266,13 @@ class ClusterAdapter(Adapter):
             for outgoing, offset in zip(batch, offsets, strict=True):
                 if self._queue and self._queue[0] is outgoing:
                     self._take()
-                self._published(outgoing, offset)
+                if offset is not None:
+                    outgoing.message.offset = offset
+                self.published(outgoing)
             return None
         if driver.publishing:
-            driver.publishing = False
             logger.error("namespace %r: a message cannot be published: %r", self.name, failure)
+            driver.publishing_failed()
         wrapped = (
             failure if isinstance(failure, AdapterError) else AdapterError(f"not published: {failure!r}")
         )
@@ -272,20 +282,19 @@ class ClusterAdapter(Adapter):
                 return wrapped  # this and what comes after it will be tried again
             if self._queue and self._queue[0] is outgoing:
                 self._take()
-            self._fail(outgoing, wrapped)
+            self.fail(outgoing, wrapped)
         return wrapped
 
     def is_durable(self, outgoing: Outgoing) -> bool:
-        """Whether a message is worth another attempt: nobody waits for the answer to it."""
+        """Whether a message is worth another attempt: nobody waits for the answer to it, and it is not volatile."""
         message = outgoing.message
-        return (
-            outgoing.target is None
-            and message.type not in HEARTBEATS
-            and (message.data is None or "requestId" not in message.data)
-        )
+        data = message.data
+        if outgoing.target is not None or data is None or "requestId" in data:
+            return False
+        return "opts" not in data or "volatile" not in data["opts"]["flags"]
 
-    def _published(self, outgoing: Outgoing, offset: str | None) -> None:
-        outgoing.message.offset = offset
+    def published(self, outgoing: Outgoing) -> None:
+        """The engine has accepted a message; its offset is known now if the engine has told."""
         outgoing.settle()
 
     # What the application asks for
@@ -405,15 +414,21 @@ class ClusterAdapter(Adapter):
 
         :param offset: its place in the engine's log, if there is one.
         """
-        if message.uid == self.uid or (message.nsp != self.name and message.nsp):
+        if message.nsp != self.name:
             return
         try:
-            self.handle(message, offset)
+            if message.uid != self.uid:
+                self.handle(message, offset)
+            else:
+                self.handle_own(message, offset)
         except InvalidPacket as error:
             self.driver.drop(str(error))
         except Exception as error:
             logger.debug("namespace %r: a message of another node", self.name, exc_info=True)
             self.driver.drop(f"a message of type {message.type}: {error!r}")
+
+    def handle_own(self, message: Message, offset: str | None) -> None:
+        """A message of this node has come back."""
 
     def handle(self, message: Message, offset: str | None) -> None:
         """Do what another node asks for. What is of an unknown type is ignored, as by the official adapters.

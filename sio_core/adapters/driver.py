@@ -105,6 +105,12 @@ class Driver(ABC):
             if not self.adapters:
                 await self.close()
 
+    def publishing_failed(self) -> None:
+        """The engine does not accept what is published, for now."""
+        self.publishing = False
+        for adapter in list(self.adapters.values()):
+            adapter.publishing_failed()
+
     def reconnected(self) -> None:
         """What other nodes say is heard again: what was said meanwhile may be lost."""
         self.reconnects += 1

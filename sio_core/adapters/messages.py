@@ -106,9 +106,10 @@ class Message:
     :ivar payload: what was made of it for the engine at the moment it was sent; ``None`` before.
     :ivar attempt: how often it was tried to publish it.
     :ivar offset: its place in the engine's log, once that is known.
+    :ivar seq: counts what its sender has published that must not come twice; ``None`` if it does not count.
     """
 
-    __slots__ = ("attempt", "data", "nsp", "offset", "payload", "type", "uid")
+    __slots__ = ("attempt", "data", "nsp", "offset", "payload", "seq", "type", "uid")
 
     def __init__(
         self,
@@ -124,6 +125,7 @@ class Message:
         self.payload: Any = None
         self.attempt = 0
         self.offset: str | None = None
+        self.seq: int | None = None
 
     def __repr__(self) -> str:
         return f"Message({self.type}, {self.uid!r}, {self.nsp!r}, {self.data!r})"

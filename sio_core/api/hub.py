@@ -393,9 +393,22 @@ class Hub(Application):
 
     def disconnect_client(self, client: ConnectedClient) -> None:
         """Disconnect a client from every namespace, and end its connection."""
+        waiting = [socket.waiting for socket in client.members.values() if socket.waiting is not None]
         for socket in list(client.members.values()):
             socket.disconnect()
-        client.conn.close()
+        if not waiting:
+            client.conn.close()
+            return
+        left = len(waiting)
+
+        def close() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                client.conn.close()
+
+        for packets in waiting:
+            packets.call(close)
 
     # Packets
 
@@ -416,8 +429,17 @@ class Hub(Application):
 
     def send_packet(self, session: Session, packet: Packet) -> None:
         """Send a packet that is neither an event nor an acknowledgement."""
+        session.send_packets(self.encode_packet(packet))
+
+    def encode_packet(self, packet: Packet) -> list[Encoded]:
+        """Encode a packet that is neither an event nor an acknowledgement."""
         text, attachments = self.parser.encode_messages(packet, MESSAGE)
-        session.send_packets(encoded(text, attachments, True))
+        return encoded(text, attachments, True)
+
+    def encode_ack(self, namespace: str, answer: list[Any], ack_id: int) -> list[Encoded]:
+        """Encode an acknowledgement."""
+        text, attachments = self.parser.encode_ack(namespace, answer, ack_id, MESSAGE)
+        return encoded(text, attachments, True)
 
     def published(self, outcome: Awaitable[None] | None) -> Awaitable[None]:
         """Give the application what it may await. If it does not, a failure is logged all the same."""

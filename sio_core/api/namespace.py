@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, overload
 from sio_core.adapters.base import (
     Adapter,
     BroadcastOptions,
+    Held,
     Host,
     LocalSockets,
     RecoverySettings,
@@ -20,6 +21,7 @@ from sio_core.adapters.memory import MemoryAdapter
 from sio_core.api.broadcast import DONE, BroadcastOperator, RemoteSocket, check_event
 from sio_core.api.generics import Data, Function
 from sio_core.api.handlers import NO_LIFECYCLE, Handlers
+from sio_core.api.held import Place
 from sio_core.api.outgoing import send_to
 from sio_core.api.socket import Socket, remove_from
 from sio_core.engineio.deadlines import NEVER, Timed
@@ -73,6 +75,7 @@ class Namespace(LocalSockets, Generic[Data]):
     :ivar name: the name, with its leading slash.
     :ivar sockets: the connected sockets by their id.
     :ivar pending: the clients whose sockets are being let in, or refused.
+    :ivar waiting: how many sockets wait for the offset of an event.
     :ivar by_pid: those that can be recovered, and those being recovered, by their private id.
     :ivar adapter: the adapter, with the rooms.
     """
@@ -99,6 +102,7 @@ class Namespace(LocalSockets, Generic[Data]):
         self.server_handlers = Handlers(leading=0, lifecycle_names=NO_LIFECYCLE)
         self.middlewares: list[Callable[..., Any]] = []
         self.watched: set[str] = set()
+        self.waiting = 0
         self.parent: ParentNamespace[Data] | None = None
         self.adapter: Adapter = MemoryAdapter(self.name, self)
         self._ack_id = 0
@@ -415,8 +419,22 @@ class Namespace(LocalSockets, Generic[Data]):
             self.name, data if offset is None else [*data, offset], None, options.compress
         )
 
+    def hold(self, ids: Iterable[str], data: list[Any]) -> Held:
+        if self.watched:
+            self._notify_watchers(ids, data)
+        return Place([self.sockets[member] for member in ids if member in self.sockets])
+
     def deliver(self, ids: Iterable[str], data: list[Any], options: BroadcastOptions) -> None:
-        self.deliver_encoded(ids, self.encode(data, options, None), data, options)
+        packets = self.encode(data, options, None)
+        if self.waiting:
+            for member in ids:
+                socket = self.sockets.get(member)
+                if socket is not None:
+                    socket.write_packets(packets, options.volatile)
+            if self.watched:
+                self._notify_watchers(ids, data)
+        else:
+            self.deliver_encoded(ids, packets, data, options)
 
     def deliver_encoded(
         self, ids: Iterable[str], packets: list[Encoded], data: list[Any], options: BroadcastOptions
@@ -448,7 +466,7 @@ class Namespace(LocalSockets, Generic[Data]):
                 socket.expect_ack(ack_id, answered)
             except LocalProtocolError:
                 continue  # it has left too many unanswered: this one it will not answer either
-            socket.conn.send_packets(packets, options.volatile)
+            socket.write_packets(packets, options.volatile)
         if forget_after is not None and chosen:
             hub = self.hub
             expiry = AckExpiry(chosen, ack_id)

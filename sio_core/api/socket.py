@@ -16,6 +16,7 @@ import anyio.lowlevel
 from sio_core.api.broadcast import DONE, BroadcastOperator, check_event, unpack
 from sio_core.api.generics import Data, Function
 from sio_core.api.handlers import CATCH_ALL, SOCKET_LIFECYCLE, Ack, Handler, Handlers, key_of
+from sio_core.api.held import Waiting
 from sio_core.api.outgoing import MESSAGE, encoded
 from sio_core.engineio.deadlines import NEVER, Timed
 from sio_core.engineio.packet import Encoded
@@ -224,6 +225,7 @@ class Socket(Generic[Data]):
     :ivar data: the application's own, made by ``data_factory``, kept by recovery.
     :ivar connected: whether it is in the namespace now.
     :ivar recovered: whether it is the continuation of a lost connection.
+    :ivar waiting: what it is sent behind an event that cannot leave yet; ``None`` if there is none.
     """
 
     __slots__ = (
@@ -254,6 +256,7 @@ class Socket(Generic[Data]):
         "namespace",
         "pid",
         "recovered",
+        "waiting",
     )
 
     def __init__(
@@ -290,6 +293,7 @@ class Socket(Generic[Data]):
         self._queued_bytes = 0
         self._scopes: set[anyio.CancelScope] | None = None
         self._superseded: Waiter | None = None
+        self.waiting: Waiting | None = None
 
     # What it is
 
@@ -494,10 +498,30 @@ class Socket(Generic[Data]):
         if self._listeners is not None and self._listeners.outgoing:
             self.notify_outgoing(data)
         text, attachments = self._hub.parser.encode_event(self.namespace.name, data, ack_id, MESSAGE)
-        if not attachments:
+        if not attachments and self.waiting is None:
             self.conn.send_packet(Encoded(text, False, compress), volatile)
         else:
-            self.conn.send_packets(encoded(text, attachments, compress), volatile)
+            self.write_packets(encoded(text, attachments, compress), volatile)
+
+    def write_packets(self, packets: list[Encoded], volatile: bool = False) -> None:
+        """Send what is encoded already, after what waits."""
+        if self.waiting is None:
+            self.conn.send_packets(packets, volatile)
+        else:
+            self.waiting.add(packets, volatile)
+
+    def hold_packets(self) -> Waiting:
+        """What is sent from now on waits."""
+        if self.waiting is None:
+            self.waiting = Waiting(self)
+            self.namespace.waiting += 1
+        return self.waiting
+
+    def release_packets(self) -> None:
+        """Nothing waits any more."""
+        if self.waiting is not None:
+            self.waiting = None
+            self.namespace.waiting -= 1
 
     def notify_outgoing(self, data: list[Any]) -> None:
         """Tell those who listen to what is sent."""
@@ -606,7 +630,7 @@ class Socket(Generic[Data]):
             hub.disconnect_client(self.client)
         elif self.connected:
             if not self._leaving:
-                hub.send_packet(self.conn, Packet(DISCONNECT, self.namespace.name))
+                self.write_packets(hub.encode_packet(Packet(DISCONNECT, self.namespace.name)))
             self.close("server namespace disconnect", None)
 
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
@@ -655,6 +679,8 @@ class Socket(Generic[Data]):
             self._leave(reason, details)
 
     def _leave(self, reason: str, details: Any) -> None:
+        if self.waiting is not None and reason != "server namespace disconnect":
+            self.waiting.drop()
         if reason in RECOVERABLE:
             self.namespace.save(self)
         self.discard()
@@ -979,7 +1005,10 @@ class Socket(Generic[Data]):
     def write_ack(self, ack_id: int, answer: list[Any]) -> None:
         """Send an acknowledgement."""
         try:
-            self._hub.send_ack(self.conn, self.namespace.name, answer, ack_id)
+            if self.waiting is None:
+                self._hub.send_ack(self.conn, self.namespace.name, answer, ack_id)
+            else:
+                self.waiting.add(self._hub.encode_ack(self.namespace.name, answer, ack_id), False)
         except Exception as error:
             self._hub.report(error, f"acknowledgement {ack_id}", self)
 

@@ -10,11 +10,15 @@ import random
 from collections import deque
 from typing import Any
 
+import anyio
+import anyio.lowlevel
+
 from sio_core.adapters.base import LocalSockets
 from sio_core.adapters.cluster import ClusterAdapter
 from sio_core.adapters.driver import Driver
 from sio_core.adapters.heartbeats import HeartbeatClusterAdapter
-from sio_core.adapters.messages import Message
+from sio_core.adapters.messages import Message, decode
+from sio_core.adapters.recovering import RecoveringClusterAdapter
 
 
 class Bus:
@@ -22,14 +26,19 @@ class Bus:
 
     :ivar immediate: whether messages arrive as soon as they are published.
     :ivar away: whether publishing fails.
+    :ivar deaf_ear: whether publishing fails although it does not: the answer is lost.
+    :ivar log: what was published, for drivers that keep a log; an offset is a number of six digits.
     """
 
     def __init__(self, immediate: bool = True) -> None:
+        self.deaf_ear = False
+        self.log: list[Message] = []
+        self.sessions: dict[str, dict[str, Any]] = {}
         self.drivers: list[BusDriver] = []
         self.immediate = immediate
         self.away = False
         self.published: list[bytes] = []
-        self._pipes: dict[tuple[BusDriver, BusDriver], deque[bytes]] = {}
+        self._pipes: dict[tuple[BusDriver, BusDriver], deque[bytes | int]] = {}
 
     def send(self, sender: BusDriver, payload: bytes, target: str | None) -> None:
         if self.away:
@@ -52,10 +61,33 @@ class Bus:
         if not pipes:
             return False
         (_, receiver), pipe = choice.choice(pipes) if choice is not None else pipes[0]
-        payload = pipe.popleft()
-        if receiver in self.drivers:
-            receiver.receive_payload(payload)
+        item = pipe.popleft()
+        if receiver not in self.drivers:
+            return True
+        if isinstance(item, int):
+            entry = self.log[item]
+            message = decode(entry.payload)
+            message.seq = entry.seq
+            receiver.receive(message, offset_of(item))
+        else:
+            receiver.receive_payload(item)
         return True
+
+    def append(self, message: Message) -> str:
+        """Add an entry to the log; every node reads it."""
+        if self.away:
+            raise ConnectionError("the bus is away")
+        index = len(self.log)
+        entry = Message(message.type, message.uid, message.nsp)
+        entry.payload, entry.seq = message.payload, message.seq
+        self.log.append(entry)
+        for driver in self.drivers:
+            self._pipes.setdefault((driver, driver), deque()).append(index)
+        if self.deaf_ear:
+            raise ConnectionError("the answer of the bus is lost")
+        if self.immediate:
+            self.deliver()
+        return offset_of(index)
 
     def deliver(self, choice: random.Random | None = None) -> None:
         """Have everything arrive."""
@@ -86,6 +118,58 @@ class HeartbeatBusAdapter(HeartbeatClusterAdapter):
 
     async def publish_response(self, uid: str, message: Message) -> None:
         self.driver.bus.send(self.driver, message.payload, uid)
+
+
+class LogBusAdapter(RecoveringClusterAdapter):
+    """What is no request goes to the log, which each node reads in its own time."""
+
+    driver: BusDriver
+
+    def __init__(self, name: str, local: LocalSockets, driver: BusDriver) -> None:
+        assert local.recovery is not None
+        super().__init__(name, local, driver, local.recovery)
+        self.position = offset_of(len(driver.bus.log) - 1)
+
+    async def publish(self, message: Message) -> str | None:
+        if message.seq is None:
+            self.driver.bus.send(self.driver, message.payload, None)
+            return None
+        return self.driver.bus.append(message)
+
+    async def publish_response(self, uid: str, message: Message) -> None:
+        self.driver.bus.send(self.driver, message.payload, uid)
+
+    async def count_nodes(self) -> int:
+        return len([driver for driver in self.driver.bus.drivers if self.name in driver.adapters])
+
+    async def store_session(self, pid: str, fields: dict[str, Any], seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.driver.bus.sessions[pid] = fields
+
+    async def find_session(self, pid: str) -> dict[str, Any] | None:
+        await anyio.lowlevel.checkpoint()
+        return self.driver.bus.sessions.get(pid)
+
+    async def remove_session(self, pid: str) -> bool:
+        return self.driver.bus.sessions.pop(pid, None) is not None
+
+    async def read_log(self, offset: str) -> list[Message] | None:
+        found = []
+        for index, entry in enumerate(self.driver.bus.log):
+            message = decode(entry.payload)
+            message.seq, message.offset = entry.seq, offset_of(index)
+            if message.offset > offset and message.nsp == self.name:
+                found.append(message)
+        await anyio.lowlevel.checkpoint()
+        return found
+
+    def offset_key(self, offset: str) -> Any:
+        return int(offset)
+
+
+def offset_of(index: int) -> str:
+    """The offset of an entry of the log, by its index."""
+    return f"{index + 1:06}"
 
 
 class BusDriver(Driver):
