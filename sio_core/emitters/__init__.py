@@ -1,0 +1,1 @@
+"""Emitters: events from processes that are no server, one module for each engine."""
