@@ -81,6 +81,8 @@ class AsgiWebSocket(Carrier):
                 await self._read()
                 self._scope.cancel()
         finally:
+            if anyio.current_time() >= self._scope.deadline:
+                self._engine.count_limit("close_time")
             self._lost(None)
 
     def _begin(self, request: Request, verdict: Open | Upgrade) -> None:

@@ -22,6 +22,7 @@ from sio_core.wire.message import Response
 __all__ = ["StreamDriver", "StreamShell"]
 
 READ_SIZE = 65_536
+WRITE_SIZE = 65_536
 HIGH_WATER = 65_536
 
 logger = logging.getLogger(__name__)
@@ -257,8 +258,10 @@ class StreamDriver(Driver):
                 self._wakeup = anyio.Event()
                 continue
             output, self._output = b"".join(self._output), []
-            await self._stream.send(output)
-            self._unsent -= len(output)
+            for start in range(0, len(output), WRITE_SIZE):  # so that it is seen what the peer takes
+                part = output[start : start + WRITE_SIZE]
+                await self._stream.send(part)
+                self._unsent -= len(part)
             if connection.blocked and self._unsent <= HIGH_WATER // 4:
                 connection.resume_writing(self._shell.now())
 
