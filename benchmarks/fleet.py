@@ -75,6 +75,7 @@ def place(*, compiled: bool) -> Path:
 
 REFERENCE = "node"
 INCUMBENT = "python-socketio"
+UNKNOWN_TO_LIMIT = frozenset({"rooms", "room-growth", "polling", "idle", "fan-in", "recovery"})
 
 SERVERS: dict[str, ServerSpec] = {
     spec.name: spec
@@ -109,8 +110,15 @@ SERVERS: dict[str, ServerSpec] = {
             "limit",
             "a bare epoll loop answering prepared bytes (no server)",
             "limit",
+            "epoll",
+            UNKNOWN_TO_LIMIT,
+        ),
+        ServerSpec(
+            "limit-uvloop",
+            "a bare protocol on uvloop answering prepared bytes (no server)",
             "limit",
-            frozenset({"rooms", "room-growth", "polling", "idle", "fan-in", "recovery"}),
+            "uvloop",
+            UNKNOWN_TO_LIMIT,
         ),
     )
 }

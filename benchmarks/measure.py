@@ -40,6 +40,11 @@ class Sample:
     latency: dict[str, float] | None = None
     """Seconds at half of `rate`: p50, p99, p999, mean, maximum; the rate itself, and requests `missed`."""
 
+    @property
+    def efficiency(self) -> float | None:
+        """Messages per second of CPU time; `None` if they took less than the operating system counts."""
+        return 1 / self.cpu_per_message if self.cpu_per_message else None
+
 
 @dataclass(frozen=True, slots=True)
 class _Moment:

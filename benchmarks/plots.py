@@ -56,8 +56,8 @@ def _colour(server: str) -> str:
     return COLOURS[list(SERVERS).index(server) % len(COLOURS)]
 
 
-def _efficiency(sample: Sample) -> float:
-    return 1 / sample.cpu_per_message
+def _efficiency(sample: Sample) -> float | None:
+    return sample.efficiency
 
 
 def _ratios(results: Results, path: Path, label: str, getter: Callable[[Sample], float]) -> Path | None:
@@ -66,7 +66,7 @@ def _ratios(results: Results, path: Path, label: str, getter: Callable[[Sample],
 
     names = [name for name in results.samples if WORKLOADS[name].kind != "idle"]
     names = [name for name in names if REFERENCE in results.samples[name] and WORKLOADS[name].family is None]
-    servers = [server for server in _servers(results) if server != "limit"]
+    servers = [server for server in _servers(results) if not server.startswith("limit")]
     if not names:
         return None
     figure = Figure(figsize=(8, 0.5 + 0.16 * len(names) * len(servers)))
@@ -101,7 +101,7 @@ def _latency(results: Results, path: Path) -> Path | None:
     from matplotlib.figure import Figure
 
     names = [name for name in results.samples if WORKLOADS[name].has_latency]
-    servers = [server for server in _servers(results) if server != "limit"]
+    servers = [server for server in _servers(results) if not server.startswith("limit")]
     if not names:
         return None
     figure = Figure(figsize=(8, 0.5 + 0.16 * len(names) * len(servers)))

@@ -87,7 +87,7 @@ def _workload(
     for name, samples in servers.items():
         cells = [SERVERS[name].title, scaled(samples, lambda sample: sample.cpu_per_message, 1e6)]
         cells.append(plain(samples, lambda sample: sample.system_per_message, 1e6))
-        cells.append(_better(reference, samples, lambda sample: 1 / sample.cpu_per_message))
+        cells.append(_better(reference, samples, lambda sample: sample.efficiency))
         if is_idle:
             cells.append(scaled(samples, lambda sample: sample.server_share, 100))
         else:
@@ -197,7 +197,7 @@ def headline(results: Results) -> list[str]:
             continue
         parts = []
         for other in (REFERENCE, INCUMBENT):
-            cpu = compared(servers.get(other), ours, lambda sample: 1 / sample.cpu_per_message)
+            cpu = compared(servers.get(other), ours, lambda sample: sample.efficiency)
             rate = compared(servers.get(other), ours, lambda sample: sample.rate)
             if cpu and rate:
                 parts.append(f"{other}: CPU {cpu.median:.2f}x, throughput {rate.median:.2f}x")

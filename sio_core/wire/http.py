@@ -110,8 +110,8 @@ _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x
 
 _FIRST_VISIBLE: Final = 0x21
 
-# What a target in origin form may consist of for llhttp and for us.
-_ORIGIN_FORM: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*").fullmatch
+# What a target in origin form may consist of for llhttp and for us: what is visible, without "#".
+_ORIGIN_FORM: Final = bytes([byte for byte in range(0x21, 0x7F) if byte != 0x23])
 _KEPT_HEAD: Final = 2_048
 """Bytes of the longest head that is kept for comparison with the next one."""
 
@@ -320,10 +320,11 @@ class HttpReader:
         limits = self._limits
         known = self._known
         if known is not None and head.startswith(known.start) and head.endswith(known.rest):
-            start = len(known.start)
             stop = len(head) - len(known.rest)
-            if stop <= limits.header_line - len(" HTTP/1.1") and _ORIGIN_FORM(head, start, stop):
-                self._report(known, head[start:stop].decode(), dict(known.headers))
+            raw = head[len(known.start) : stop]
+            is_short = stop <= limits.header_line - len(" HTTP/1.1")
+            if is_short and raw.startswith(b"/") and not raw.translate(None, _ORIGIN_FORM):
+                self._report(known, raw.decode(), dict(known.headers))
                 return
         line_length = head.find(b"\r\n")
         if line_length > limits.header_line:
@@ -344,7 +345,7 @@ class HttpReader:
                     return
         # A CR or LF alone ends a line for some (RFC 9112 section 2.2), and NUL a string. The other control
         # characters are llhttp's to refuse.
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or 0 in head:
             self._refuse(400, "invalid character")
             return
         match = _REQUEST_LINE(head, 0, line_length)
@@ -639,7 +640,7 @@ def encode_response(response: Response, request: Request | None, *, close: bool,
     elif request is not None and request.version == "1.0":
         parts.append(b"Connection: keep-alive\r\n")
     if content:
-        parts.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
+        parts.append(f"Content-Length: {len(response.body)}\r\n\r\n".encode())
         if request is None or request.method != "HEAD":
             parts.append(response.body)
     else:
