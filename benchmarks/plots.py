@@ -1,12 +1,10 @@
 """The results as SVG."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks import summary
 from benchmarks.fleet import REFERENCE, SERVERS
-from benchmarks.measure import Sample
 from benchmarks.report import GROWING, compared
 from benchmarks.results import Results
 from benchmarks.workloads import WORKLOADS
@@ -33,7 +31,7 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     mpl.rcParams.update({"svg.hashsalt": "sio_core", "font.size": 9, "axes.spines.top": False})
     mpl.rcParams["axes.spines.right"] = False
     written = [
-        _ratios(results, folder / "cpu.svg", "messages per CPU second, × Node", _efficiency),
+        _ratios(results, folder / "cpu.svg", "messages per CPU second, × Node", lambda s: s.efficiency),
         _ratios(results, folder / "throughput.svg", "throughput, × Node", lambda s: s.rate),
         _latency(results, folder / "latency.svg"),
         _memory(results, folder / "memory.svg"),
@@ -56,18 +54,14 @@ def _colour(server: str) -> str:
     return COLOURS[list(SERVERS).index(server) % len(COLOURS)]
 
 
-def _efficiency(sample: Sample) -> float | None:
-    return sample.efficiency
-
-
-def _ratios(results: Results, path: Path, label: str, getter: Callable[[Sample], float]) -> Path | None:
+def _ratios(results: Results, path: Path, label: str, getter: summary.Getter) -> Path | None:
     """Bars for each workload, with the range over the rounds."""
     from matplotlib.figure import Figure
 
     names = [name for name in results.samples if WORKLOADS[name].kind != "idle"]
     names = [name for name in names if REFERENCE in results.samples[name] and WORKLOADS[name].family is None]
     servers = [server for server in _servers(results) if not server.startswith("limit")]
-    if not names:
+    if not names or not servers:
         return None
     figure = Figure(figsize=(8, 0.5 + 0.16 * len(names) * len(servers)))
     axes = figure.add_subplot()
@@ -102,7 +96,7 @@ def _latency(results: Results, path: Path) -> Path | None:
 
     names = [name for name in results.samples if WORKLOADS[name].has_latency]
     servers = [server for server in _servers(results) if not server.startswith("limit")]
-    if not names:
+    if not names or not servers:
         return None
     figure = Figure(figsize=(8, 0.5 + 0.16 * len(names) * len(servers)))
     axes = figure.add_subplot()
