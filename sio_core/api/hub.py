@@ -12,7 +12,7 @@ import re
 import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from typing import Any
+from typing import Any, Final
 
 from sio_core.adapters.base import Adapter, AdapterFactory, Host, LocalSockets, RecoverySettings, SavedSession
 from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
@@ -39,6 +39,9 @@ from sio_core.wire.message import parse_query
 __all__ = ["ConnectedClient", "Hub"]
 
 Steps = Generator[Awaitable[Any], Any, None]
+
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+"""Characters that no dynamic namespace has in its name."""
 
 logger = logging.getLogger(__name__)
 
@@ -517,6 +520,8 @@ class Hub(Application):
 
     def _make_namespace(self, name: str, auth: Any) -> Generator[Awaitable[Any], Any, Namespace[Any] | None]:
         """Make a namespace if there is a parent that wants it."""
+        if CONTROL.search(name) is not None:  # in Python `$` matches before a newline at the end too
+            return None
         for parent in list(self._parents):
             allowed = yield from parent.matches(name, auth)
             if not allowed:

@@ -456,6 +456,17 @@ async def test_a_child_that_keeps_a_lost_session_is_dropped_with_it() -> None:
         assert "/n1" not in io.sockets.hub.namespaces
 
 
+async def test_no_dynamic_namespace_has_control_characters_in_its_name() -> None:
+    io = Server()
+    io.of(re.compile(r"^/dynamic-\d+$"))
+    io.of(lambda name, auth: True)
+    async with TestClient(io) as client:
+        for name in ("/dynamic-1\n", "/x\x00", "/\x7f"):
+            with pytest.raises(ConnectError, match="Invalid namespace"):
+                await client.join(name)
+        await client.join("/dynamic-1")
+
+
 async def test_the_number_of_dynamic_namespaces_is_bounded() -> None:
     io = Server(limits=Limits(dynamic_namespaces=1, namespaces_per_connection=2))
     io.of(re.compile("^/n"))

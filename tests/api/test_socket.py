@@ -631,6 +631,18 @@ async def test_the_number_of_rooms_may_be_bounded() -> None:
         assert client.rooms == {"a", "b"}
 
 
+async def test_the_own_room_of_another_socket_cannot_be_joined() -> None:
+    io = Server()
+    async with TestClient(io) as client, TestClient(io) as other:
+        with pytest.raises(LocalProtocolError, match="another socket's id"):
+            client.socket.join("a", other.socket.id)
+        client.socket.join(client.socket.id)
+        assert client.rooms == set()
+        gone = other.socket.id
+    async with TestClient(io) as client:
+        client.socket.join(gone)
+
+
 @pytest.mark.feature(131, 136, 137, 139)
 async def test_disconnecting_and_disconnect() -> None:
     io = Server()

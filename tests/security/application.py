@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -187,7 +188,7 @@ def build(path: str, inspector: Inspector) -> Server[Any]:
         io.of("/other"),
         io.of("/slow"),
         io.of("/guarded"),
-        io.of(re.compile(r"/dynamic-[a-z0-9]+")),
+        io.of(re.compile(r"^/dynamic-[a-z0-9]+$")),
     ):
         add_listeners(namespace, io, inspector)
     return io
@@ -327,7 +328,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shell", choices=SHELLS)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--files", type=int, help="descriptors that the process may have")
     options = parser.parse_args()
+    if options.files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (options.files, options.files))
     journal = Journal()
     logging.basicConfig(level=logging.INFO, handlers=[journal])
     inspector = Inspector(journal, count_trio_tasks if options.shell == "trio" else count_asyncio_tasks)
