@@ -47,6 +47,7 @@ __all__ = [
     "details_to_wire",
     "event_of",
     "iso_date",
+    "js_date",
     "make_uid",
     "message_from",
     "message_of",
