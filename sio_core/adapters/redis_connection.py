@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ try:
 except ImportError as error:
     raise ImportError("the adapters for Redis need coredis: pip install 'sio-core[redis]'") from error
 
-__all__ = ["Command", "RedisAdapter", "RedisDriver"]
+__all__ = ["BATCH", "Command", "RedisAdapter", "RedisDriver"]
 
 Word = str | bytes | int
 Command = tuple[bytes, tuple[Word, ...]]
@@ -141,6 +141,11 @@ class RedisDriver(Driver):
         self._speaker.heard()
         return replies
 
+    async def carry(self, commands: list[Command]) -> list[str | None]:
+        """Execute commands that publish; return the ids of the entries that they have added to a stream."""
+        replies = await self.execute(*commands)
+        return [reply.decode() if isinstance(reply, bytes) else None for reply in replies]
+
     def publication(self, channel: str, payload: bytes) -> Command:
         """Return the command that publishes something."""
         return self._publish, (channel, payload)
@@ -247,15 +252,10 @@ class RedisAdapter(ClusterAdapter):
         """Return the command that carries a message to all nodes, or to one."""
 
     async def publish_batch(self, batch: list[Outgoing]) -> list[str | None]:
-        return await self.carry([self.command(outgoing.message, outgoing.target) for outgoing in batch])
+        return await self.driver.carry([self.command(one.message, one.target) for one in batch])
 
     async def publish(self, message: Message) -> str | None:
-        return (await self.carry([self.command(message, None)]))[0]
+        return (await self.driver.carry([self.command(message, None)]))[0]
 
     async def publish_response(self, uid: str, message: Message) -> None:
-        await self.carry([self.command(message, uid)])
-
-    async def carry(self, commands: Iterable[Command]) -> list[str | None]:
-        """Execute commands; return the ids of the entries they have added to a stream."""
-        replies = await self.driver.execute(*commands)
-        return [reply.decode() if isinstance(reply, bytes) else None for reply in replies]
+        await self.driver.carry([self.command(message, uid)])
