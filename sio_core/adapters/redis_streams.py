@@ -117,14 +117,13 @@ class RedisStreams(RedisDriver):
                     for stream, at in self._positions.items()
                     if at != BEGINNING
                 ]
-                reading = connection.create_request(
-                    *(b"XREAD", b"COUNT", self._read_count, b"BLOCK", self._block_milliseconds),
-                    *(b"STREAMS", *self._positions, *self._positions.values()),
-                )
+                words: list[str | bytes | int] = [b"COUNT", self._read_count, b"BLOCK", self._block_milliseconds]
+                words += [b"STREAMS", *self._positions, *self._positions.values()]
+                reading = connection.create_request(b"XREAD", *words)
                 for check in checks:
                     if not await check:
                         self._note_gap()
-                entries = await reading
+                entries: Any = await reading
                 link.heard()
                 for stream, found in (entries or {}).items():
                     for offset, fields in found:
@@ -132,7 +131,7 @@ class RedisStreams(RedisDriver):
 
     async def _find_position(self, connection: Any, stream: str) -> None:
         """Find out where to read on."""
-        newest = await connection.create_request(b"XREVRANGE", stream, b"+", b"-", b"COUNT", 1)
+        newest: Any = await connection.create_request(b"XREVRANGE", stream, b"+", b"-", b"COUNT", 1)
         end = newest[0][0].decode() if newest else BEGINNING
         position = self._positions.get(stream)
         if position is not None and entry_key(end) >= entry_key(position):

@@ -117,6 +117,9 @@ class StreamsAdapter(RecoveringClusterAdapter):
             return super().broadcast(data, options)
         return ClusterAdapter.broadcast(self, data, options)
 
+    def deliver(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> None:
+        super().deliver(data, options, offset if self._recovers else None)
+
     def offset_key(self, offset: str) -> Any:
         return entry_key(offset)
 

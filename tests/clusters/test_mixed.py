@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.clusters.cluster import NAMES, PATIENCE, ROOMS, Cluster, wait_until
+from tests.clusters.drivers import DRIVERS
 
 VALUES = [
     1,
@@ -297,8 +298,7 @@ def test_ask_one_socket(cluster: Cluster) -> None:
     cluster.clear()
 
 
+@pytest.mark.parametrize("driver", [driver for driver in DRIVERS if driver.all_rooms], indirect=True, ids=str)
 def test_all_rooms(cluster: Cluster) -> None:
-    if not cluster.driver.all_rooms:
-        return
     for asker in NAMES:
         assert cluster.servers[asker]("all_rooms") == sorted([*ROOMS, *cluster.ids.values()])
