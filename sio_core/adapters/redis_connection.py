@@ -103,6 +103,9 @@ class RedisDriver(Driver):
     async def connect(self) -> AsyncIterator[BaseConnection]:
         """Make a connection that is used for one thing and then closed."""
         client = coredis.Redis.from_url(self._url, **self._options)
+        location = client.connection_pool.location
+        if location is not None and not await location.check():  # then coredis leaves nothing unclosed
+            raise AdapterError(f"nobody listens at {location}")
         async with client, client.connection_pool.acquire() as connection:
             yield connection
 

@@ -117,7 +117,12 @@ class RedisStreams(RedisDriver):
                     for stream, at in self._positions.items()
                     if at != BEGINNING
                 ]
-                words: list[str | bytes | int] = [b"COUNT", self._read_count, b"BLOCK", self._block_milliseconds]
+                words: list[str | bytes | int] = [
+                    b"COUNT",
+                    self._read_count,
+                    b"BLOCK",
+                    self._block_milliseconds,
+                ]
                 words += [b"STREAMS", *self._positions, *self._positions.values()]
                 reading = connection.create_request(b"XREAD", *words)
                 for check in checks:

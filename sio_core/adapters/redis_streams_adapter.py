@@ -58,6 +58,7 @@ class StreamsAdapter(RecoveringClusterAdapter):
         self.driver = driver
         self.stream = driver.stream_of(name)
         self._recovers = settings is not None
+        self._last_added = ""
         self._channel = f"{driver.prefix}#{name}#"
         self._own_channel = f"{self._channel}{self.uid}#"
 
@@ -95,7 +96,22 @@ class StreamsAdapter(RecoveringClusterAdapter):
         return b"XADD", entry_words(self.stream, driver.max_len, message, message.payload)
 
     async def publish_batch(self, batch: list[Outgoing]) -> list[str | None]:
-        return await self.driver.carry([self.command(one.message, one.target) for one in batch])
+        added = await self._find_added() if batch[0].message.attempt else {}
+        missing = [one for one in batch if one.message.seq not in added]
+        offsets = iter(await self.driver.carry([self.command(one.message, one.target) for one in missing]))
+        found = [added.get(one.message.seq) or next(offsets) for one in batch]
+        self._last_added = next((offset for offset in reversed(found) if offset), self._last_added)
+        return found
+
+    async def _find_added(self) -> dict[int | None, str | None]:
+        """Find out what was added to the stream by an attempt that seemed to fail: the offsets, by ``seq``.
+
+        Where the connection is the same this comes after that attempt, and sees all of it.
+        """
+        entries = await self._read_from(next_entry(self._last_added) if self._last_added else "-")
+        return {
+            entry.seq: entry.offset for entry in entries if entry.uid == self.uid and entry.seq is not None
+        }
 
     async def publish(self, message: Message) -> str | None:
         return (await self.driver.carry([self.command(message, None)]))[0]
@@ -144,24 +160,28 @@ class StreamsAdapter(RecoveringClusterAdapter):
     async def read_log(self, offset: str) -> list[Message] | None:
         if not await self._reaches_back_to(offset):
             return None
+        return await self._read_from(next_entry(offset))
+
+    async def _read_from(self, start: str) -> list[Message]:
+        """Return the entries of this namespace from an id on.
+
+        :raises AdapterError: if there are too many.
+        """
         messages: list[Message] = []
         for _ in range(MAX_PAGES):
-            start = next_entry(offset)
-            (page,) = await self.driver.execute(
-                (b"XRANGE", (self.stream, start, b"+", b"COUNT", PAGE)),
-            )
+            (page,) = await self.driver.execute((b"XRANGE", (self.stream, start, b"+", b"COUNT", PAGE)))
             for entry_id, fields in page:
-                offset = entry_id.decode()
                 try:
                     message = read_entry(fields)
                 except InvalidPacket:
                     continue  # the reader has counted it
                 if message.nsp == self.name:
-                    message.offset = offset
+                    message.offset = entry_id.decode()
                     messages.append(message)
             if len(page) < PAGE:
                 return messages
-        raise AdapterError(f"there are more than {PAGE * MAX_PAGES} entries after it")
+            start = next_entry(page[-1][0].decode())
+        raise AdapterError(f"there are more than {PAGE * MAX_PAGES} entries to read")
 
     async def _reaches_back_to(self, offset: str) -> bool:
         """Whether the stream still has an entry, and so all after it."""

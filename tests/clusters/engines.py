@@ -145,11 +145,12 @@ class Redis(Engine):
         except OSError:
             return False
 
-    def call(self, *words: str) -> bytes:
+    def call(self, *words: str | bytes) -> bytes:
         """Send a command on a connection of its own, and return the first line of the answer."""
-        request = f"*{len(words)}\r\n" + "".join([f"${len(word.encode())}\r\n{word}\r\n" for word in words])
+        plain = [word if isinstance(word, bytes) else word.encode() for word in words]
+        request = b"*%d\r\n" % len(plain) + b"".join([b"$%d\r\n%s\r\n" % (len(word), word) for word in plain])
         with socket.create_connection(("127.0.0.1", self.port), 2.0) as connection:
-            connection.sendall(request.encode())
+            connection.sendall(request)
             answer = b""
             while b"\r\n" not in answer:
                 piece = connection.recv(65_536)

@@ -34,6 +34,7 @@ class Peer:
         self._command = command
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._last_id = 0
+        self._writing = threading.Lock()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the program
         self.ready: Any = None
 
@@ -105,13 +106,14 @@ class Peer:
 
     def start(self, command: str, **options: Any) -> int:
         """Tell it something; :meth:`finish` takes what comes back."""
-        self._last_id += 1
-        self._answers[self._last_id] = queue.SimpleQueue()
         assert self._process.stdin is not None
-        line = json.dumps({**pack(options), "id": self._last_id, "command": command})
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._last_id
+        with self._writing:
+            self._last_id = number = self._last_id + 1
+            self._answers[number] = queue.SimpleQueue()
+            line = json.dumps({**pack(options), "id": number, "command": command})
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        return number
 
     def finish(self, number: int, seconds: float = ANSWER_TIME) -> Any:
         """Wait for what comes back.

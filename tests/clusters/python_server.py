@@ -152,6 +152,7 @@ async def serve() -> None:
     recovery = settings["recovery"]
     io: Server[Any] = Server(
         adapter=make_adapter(settings["driver"], settings["url"], settings["options"]),
+        health_path="/healthz",
         connection_state_recovery=Recovery(max_disconnection_duration=recovery) if recovery else None,
     )
     prepare(io, "/")

@@ -298,7 +298,12 @@ def test_ask_one_socket(cluster: Cluster) -> None:
     cluster.clear()
 
 
-@pytest.mark.parametrize("driver", [driver for driver in DRIVERS if driver.all_rooms], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "driver",
+    [driver for driver in DRIVERS if driver.all_rooms],
+    indirect=True,
+    ids=lambda driver: driver.name,
+)
 def test_all_rooms(cluster: Cluster) -> None:
     for asker in NAMES:
         assert cluster.servers[asker]("all_rooms") == sorted([*ROOMS, *cluster.ids.values()])
