@@ -94,12 +94,15 @@ class RecoveringClusterAdapter(ClusterAdapter):
     ``message.seq`` should travel with the message: one that was published twice, because the first attempt seemed to
     fail, is then known by it. Where a message has none, own messages are taken to come back in their order.
 
+    :param settings: how sessions are recovered; ``None`` if they are not, and then it is an adapter like others.
     :ivar position: the offset of the newest entry of the log that was read; a driver sets it where its reading starts.
     """
 
     retries = True
 
-    def __init__(self, name: str, local: LocalSockets, driver: Driver, settings: RecoverySettings) -> None:
+    def __init__(
+        self, name: str, local: LocalSockets, driver: Driver, settings: RecoverySettings | None
+    ) -> None:
         super().__init__(name, local, driver)
         self.position = ""
         self._settings = settings
@@ -148,7 +151,7 @@ class RecoveringClusterAdapter(ClusterAdapter):
     # Sending
 
     def broadcast(self, data: list[Any], options: BroadcastOptions) -> Awaitable[None] | None:
-        if options.local or options.volatile:
+        if options.local or options.volatile or self._settings is None:
             return super().broadcast(data, options)
         return self._send(data, options, list(self.select(options)))
 
@@ -273,7 +276,7 @@ class RecoveringClusterAdapter(ClusterAdapter):
             )
 
     def deliver(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> None:
-        if offset is None or options.volatile:
+        if offset is None or options.volatile or self._settings is None:
             super().deliver(data, options, None)
             return
         chosen = self.select(options)
@@ -299,7 +302,7 @@ class RecoveringClusterAdapter(ClusterAdapter):
 
     @property
     def recovers(self) -> bool:
-        return True
+        return self._settings is not None
 
     def remove_all(self, member: str) -> None:
         self._floors.pop(member, None)
@@ -334,6 +337,7 @@ class RecoveringClusterAdapter(ClusterAdapter):
 
     async def _store_session(self, pid: str, fields: dict[str, Any], waiter: Waiter) -> None:
         try:
+            assert self._settings is not None
             storing = self.store_session(pid, fields, self._settings.window)
             await within(self._host, self._limits.cluster_request_time, "storing a session", storing)
         except Exception as error:

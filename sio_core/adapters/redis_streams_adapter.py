@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
-from sio_core.adapters.base import BroadcastOptions, LocalSockets, RecoverySettings
-from sio_core.adapters.cluster import ClusterAdapter
+from sio_core.adapters.base import LocalSockets, RecoverySettings
 from sio_core.adapters.messages import (
     BROADCAST,
     FETCH_SOCKETS,
@@ -57,7 +55,6 @@ class StreamsAdapter(RecoveringClusterAdapter):
         super().__init__(name, local, driver, settings)
         self.driver = driver
         self.stream = driver.stream_of(name)
-        self._recovers = settings is not None
         self._last_added = ""
         self._channel = f"{driver.prefix}#{name}#"
         self._own_channel = f"{self._channel}{self.uid}#"
@@ -123,18 +120,6 @@ class StreamsAdapter(RecoveringClusterAdapter):
         self.driver.receive_payload(payload, self.name)
 
     # Recovery
-
-    @property
-    def recovers(self) -> bool:
-        return self._recovers
-
-    def broadcast(self, data: list[Any], options: BroadcastOptions) -> Awaitable[None] | None:
-        if self._recovers:
-            return super().broadcast(data, options)
-        return ClusterAdapter.broadcast(self, data, options)
-
-    def deliver(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> None:
-        super().deliver(data, options, offset if self._recovers else None)
 
     def offset_key(self, offset: str) -> Any:
         return entry_key(offset)

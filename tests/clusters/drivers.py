@@ -73,6 +73,15 @@ DRIVERS = [
         {"subscription_mode": "dynamic-private"},
         {"subscriptionMode": "dynamic-private"},
     ),
+    Driver("redis streams", Redis, "redis-streams", emitter="redis-streams"),
+    Driver("redis streams, recovery", Redis, "redis-streams", recovery=True, emitter="redis-streams"),
+    Driver(
+        "redis streams, two of them, sharded pub/sub",
+        Redis,
+        "redis-streams",
+        {"stream_count": 2, "use_sharded_pub_sub": True},
+        {"streamCount": 2, "useShardedPubSub": True},
+    ),
     Driver("postgres", PostgreSQL, "postgres"),
     Driver(
         "postgres, almost everything in the table",

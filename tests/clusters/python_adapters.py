@@ -13,6 +13,10 @@ def make_adapter(driver: str, url: str, options: dict[str, Any]) -> Any:
         from sio_core.adapters.redis import Redis
 
         return Redis(url, **options)
+    if driver == "redis-streams":
+        from sio_core.adapters.redis_streams import RedisStreams
+
+        return RedisStreams(url, **options)
     if driver == "redis-sharded":
         from sio_core.adapters.redis_sharded import ShardedRedis
 
