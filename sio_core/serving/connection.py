@@ -275,6 +275,7 @@ class Connection(Carrier):
                     session.deliver()
             if self._close_requested and not websocket.close_sent:
                 websocket.close(self._close_code)
+                self._now = self._site.now(self._now)  # nothing may have come for long
                 self._set_deadline(self._now + self._site.limits.close_time)
             if websocket.eventful:
                 self._add_control_frames(websocket)
@@ -548,6 +549,7 @@ class Connection(Carrier):
             if response is None:
                 return
             exchanges.popleft()
+            self._now = self._site.now(self._now)  # the request may have waited for long
             self._output.append(
                 encode_response(
                     response, exchange.request, close=exchange.close, date=self._site.date(self._now)

@@ -106,6 +106,10 @@ class Site:
         if not self.connections and self.on_idle is not None:
             self.on_idle()
 
+    def now(self, otherwise: float) -> float:
+        """Return the time by the clock of the event loop; ``otherwise`` if there is no engine that has one."""
+        return self.engines[0][1].clock() if self.engines else otherwise
+
     def count_limit(self, name: str) -> None:
         """A bound was hit: count it."""
         if self.engines:

@@ -17,7 +17,7 @@ from sio_core.serving.site import Site
 from tests.security.rawclient import Raw
 from tests.security.timewarp import settle
 
-__all__ = ["Place", "serving"]
+__all__ = ["LONG", "Place", "serving"]
 
 PATIENCE = 5.0
 

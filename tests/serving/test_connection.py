@@ -337,6 +337,37 @@ def test_the_answer_to_a_close_frame_ends_a_websocket_that_was_not_wanted() -> N
     assert client.seen() == b""
 
 
+def test_a_close_frame_is_waited_for_though_the_peer_was_silent_for_long() -> None:
+    client = peer(Limits(close_time=5.0))
+    client.upgrade()
+    client.advance(20)
+    client.seen()
+    next(iter(client.world.engine.clients.values())).close()
+    client.settle()
+    assert client.seen()[-2:] == b"\x88\x00"
+    client.advance(4.9)
+    assert not client.ended
+    client.send(CLOSE)
+    assert client.ended
+    assert client.world.engine.limit_hits == {}
+
+
+def test_a_request_that_waited_for_long_is_followed_by_another() -> None:
+    client = peer(Limits(keep_alive_time=5.0))
+    client.request(POLLING)
+    (session,) = client.world.engine.clients.values()
+    client.seen()
+    client.request(f"{POLLING}&sid={session.id}")
+    client.advance(20)
+    session.send("at last")
+    client.settle()
+    assert client.statuses == [200]
+    client.advance(4.9)
+    client.request("/elsewhere")
+    assert client.statuses == [404]
+    assert client.world.engine.limit_hits == {}
+
+
 # The end of the listener
 
 
