@@ -56,9 +56,10 @@ class ChannelMessage(NamedTuple):
 class Channel:
     """One end.
 
-    :ivar closed: the other end is gone, or this one was closed.
+    :ivar closed: the other end is gone, or this one was closed: nothing can be sent any more.
     :ivar waiting: bytes that the kernel has not taken yet; call :meth:`flush` when the socket takes some again.
     :ivar on_waiting: called when a message has to wait.
+    :ivar on_closing: called before the socket is closed.
     """
 
     def __init__(self, handle: socket.socket) -> None:
@@ -67,6 +68,7 @@ class Channel:
         self.closed = False
         self.waiting = 0
         self.on_waiting: Callable[[], object] = ignore
+        self.on_closing: Callable[[], object] = ignore
         self._output: deque[tuple[memoryview, int]] = deque()
         self._input = bytearray()
         self._descriptors: deque[int] = deque()
@@ -112,7 +114,7 @@ class Channel:
             except OSError as error:
                 if error.errno == TOO_MANY_IN_FLIGHT:
                     return
-                self.close()
+                self._break()
                 return
             self._written(sent)
 
@@ -139,9 +141,9 @@ class Channel:
     # Reading
 
     def receive(self) -> list[ChannelMessage]:
-        """Return the messages that are there. Sets :attr:`closed` if no more will come."""
+        """Return the messages that are there. Closes the channel if no more will come."""
         for _ in range(READS):
-            if self.closed:
+            if self.handle.fileno() < 0:
                 break
             try:
                 data, ancillary, flags, _ = self.handle.recvmsg(
@@ -183,20 +185,30 @@ class Channel:
         del buffer[:pos]
         return messages
 
-    def close(self) -> None:
-        """Close the socket, and every descriptor that was on its way."""
-        if self.closed:
-            return
+    def _break(self) -> None:
+        """Nothing can be written any more; whoever reads finds the end."""
+        self._discard_output()
+        with suppress(OSError):
+            self.handle.shutdown(socket.SHUT_RDWR)
+
+    def _discard_output(self) -> None:
         self.closed = True
-        self.handle.close()
         for _, descriptor in self._output:
             close(descriptor)
         self._output.clear()
+        self.waiting = 0
+
+    def close(self) -> None:
+        """Close the socket, and every descriptor that was on its way. Another process may still use the socket."""
+        if self.handle.fileno() < 0:
+            return
+        self.on_closing()
+        self._discard_output()
+        self.handle.close()
         for descriptor in self._descriptors:
             close(descriptor)
         self._descriptors.clear()
         self._input.clear()
-        self.waiting = 0
 
 
 async def run_channel(channel: Channel, receive: Callable[[list[ChannelMessage]], object]) -> None:
@@ -215,21 +227,24 @@ async def run_channel(channel: Channel, receive: Callable[[list[ChannelMessage]]
             await waiting.wait()
             waiting = anyio.Event()
             while channel.waiting:
-                await anyio.wait_writable(channel.handle)
+                with suppress(anyio.ClosedResourceError):
+                    await anyio.wait_writable(channel.handle)
                 channel.flush()
 
     channel.on_waiting = wake
+    channel.on_closing = lambda: anyio.notify_closing(channel.handle)
     if channel.waiting:
         wake()
     try:
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(write)
-            while not channel.closed:
-                await anyio.wait_readable(channel.handle)
+            while channel.handle.fileno() >= 0:
+                with suppress(anyio.ClosedResourceError):
+                    await anyio.wait_readable(channel.handle)
                 receive(channel.receive())
             task_group.cancel_scope.cancel()
     finally:
-        channel.on_waiting = ignore
+        channel.on_waiting = channel.on_closing = ignore
 
 
 def ignore() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from sio_core.adapters.base import AdapterFactory
 from sio_core.adapters.driver import Driver
+from sio_core.adapters.local import Local
 from sio_core.api.broadcast import BroadcastOperator, RemoteSocket
 from sio_core.api.generics import Data, Function
 from sio_core.api.hub import Hub
@@ -25,6 +26,7 @@ from sio_core.runtime import Runtime, as_error
 from sio_core.serving.client_files import ClientFiles
 from sio_core.serving.site import Resource
 from sio_core.serving.standalone import Service
+from sio_core.serving.worker_link import WorkerLink
 from sio_core.socketio.msgpack import MsgpackParser
 from sio_core.socketio.parser import JsonParser, Parser
 from sio_core.wire.cors import Cors
@@ -183,6 +185,7 @@ class Server(Service, Generic[Data]):
         self.engine = self._hub.engine
         self.deadlines = self._hub.deadlines
         self._driver = adapter if isinstance(adapter, Driver) else None
+        self._chooses_adapter = adapter is None
         self._serve_client = serve_client
         self._health_path = health_path
 
@@ -197,6 +200,16 @@ class Server(Service, Generic[Data]):
 
     def stop(self) -> None:
         self._hub.stop()
+
+    def become_worker(self, link: WorkerLink) -> None:
+        super().become_worker(link)
+        if self._chooses_adapter:
+            self._driver = Local()
+            self._hub.use_adapter(self._driver)
+        if isinstance(self._driver, Local):
+            self._driver.join(link.bus)
+        else:
+            link.bus.close()
 
     async def shut_down(self) -> None:
         for socket in self._hub.sockets():

@@ -129,6 +129,31 @@ def test_a_write_to_an_end_that_is_gone_closes(pair: Pair) -> None:
     there.close()
     here.send(1, b"lost")
     assert here.closed
+    assert here.handle.fileno() >= 0
+    assert here.receive() == []
+    assert here.handle.fileno() < 0
+
+
+@pytest.mark.anyio
+async def test_running_ends_when_this_end_is_closed(pair: Pair) -> None:
+    here, _ = pair
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(run_channel, here, lambda messages: None)
+            await anyio.sleep(0.01)
+            here.close()
+    assert here.closed
+
+
+@pytest.mark.anyio
+async def test_running_ends_when_a_message_cannot_be_sent(pair: Pair) -> None:
+    here, there = pair
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(run_channel, here, lambda messages: None)
+            there.close()
+            here.send(1, b"lost")
+            assert here.closed
 
 
 @pytest.mark.anyio

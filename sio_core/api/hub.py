@@ -510,6 +510,14 @@ class Hub(Application):
             if self._runtime is not None:
                 self._runtime.spawn(namespace.adapter.close)
 
+    def use_adapter(self, factory: AdapterFactory) -> None:
+        """Have other adapters from now on, before anybody is connected; who listens to the rooms still does."""
+        self._adapter_factory = factory
+        for namespace in self.namespaces.values():
+            rooms = namespace.adapter.rooms
+            namespace.adapter = factory(namespace.name, namespace)
+            namespace.adapter.rooms = rooms
+
     def make_adapter(self, name: str, local: LocalSockets) -> Adapter:
         """Make the adapter of a namespace."""
         if self._adapter_factory is not None:

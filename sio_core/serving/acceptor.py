@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 class Acceptor:
     """See the module's docstring.
 
-    :param give: called with a descriptor, which it owns from then on, and the worker that is asked for, or -1.
+    :param give: called with a descriptor, which it owns from then on, the worker that is asked for, as
+        :func:`requested_worker` says, and whether the whole first line was seen.
     :ivar deadline: when :meth:`act` is to be called; ``None`` while nothing waits for a time.
     """
 
@@ -46,7 +47,7 @@ class Acceptor:
         self,
         selector: selectors.BaseSelector,
         listeners: Sequence[socket.socket],
-        give: Callable[[int, int], None],
+        give: Callable[[int, int, bool], None],
         clock: Callable[[], float],
     ) -> None:
         self._selector = selector
@@ -122,7 +123,7 @@ class Acceptor:
         if self._silent.pop(handle, None) is not None:
             self._selector.unregister(handle)
             if not self._place(handle):
-                self._give(handle.detach(), NOBODY)
+                self._give(handle.detach(), NOBODY, False)
 
     def _place(self, handle: socket.socket) -> bool:
         """Give a connection to whom its first request is for; ``False`` if there is nothing of it yet."""
@@ -133,7 +134,7 @@ class Acceptor:
         except OSError:
             head = b""
         if head:
-            self._give(handle.detach(), requested_worker(head))
+            self._give(handle.detach(), requested_worker(head), b"\n" in head)
         else:
             handle.close()
         return True

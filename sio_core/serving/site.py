@@ -34,7 +34,10 @@ class Siblings(ABC):
 
     @abstractmethod
     def owner(self, head: bytes) -> int:
-        """Return which other process a request is for, from its head; -1 if this one answers it."""
+        """Return which other process a request is for, from its head; -1 if this one answers it.
+
+        Not asked for a first request that was given to this one on purpose.
+        """
 
     @abstractmethod
     def hand_over(self, descriptor: int, owner: int, unread: bytes) -> None:

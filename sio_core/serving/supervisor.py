@@ -135,14 +135,16 @@ class Supervisor:
 
     # Connections
 
-    def _give(self, descriptor: int, index: int, unread: bytes = b"") -> None:
-        """Give a connection to the worker it asks for, or else to the one with the least to do."""
+    def _give(self, descriptor: int, index: int, is_placed: bool, unread: bytes = b"") -> None:
+        """Give a connection to the worker it asks for, or else to the one with the least to do.
+
+        :param is_placed: whether it is known what its first request is: then it is answered where it comes to.
+        """
         worker = self._workers[index] if 0 <= index < len(self._workers) else None
         if worker is None or not worker.ready:
             worker = self._least_loaded()
         # A session of a worker that is gone is unknown: whoever gets the request says so.
-        is_final = worker is not None and index >= 0 and index != worker.index
-        if worker is None or not worker.give(descriptor, is_final, unread):
+        if worker is None or not worker.give(descriptor, is_placed, unread):
             os.close(descriptor)
 
     def _least_loaded(self) -> WorkerProcess | None:
@@ -208,9 +210,9 @@ class Supervisor:
                 channel.flush()
             if mask & selectors.EVENT_READ:
                 receive(channel.receive())
-            if channel.closed:
+            if channel.handle.fileno() < 0:
                 self._forget(channel)
-            else:
+            elif not channel.closed:
                 watch()
 
         channel.on_waiting = watch
@@ -225,7 +227,7 @@ class Supervisor:
             if message.kind == MOVE:
                 index, unread = unpack_move(message.data)
                 if message.descriptor >= 0:
-                    self._give(message.descriptor, index, unread)
+                    self._give(message.descriptor, index, True, unread)
             elif message.kind == LOAD:
                 worker.set_load(*unpack_load(message.data))
             elif message.kind == READY:

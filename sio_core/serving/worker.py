@@ -13,7 +13,14 @@ from sio_core.serving.asyncio_shell import AsyncioShell
 from sio_core.serving.listeners import Shell
 from sio_core.serving.site import Siblings, Site
 from sio_core.serving.trio_shell import StreamShell
-from sio_core.serving.worker_link import CONNECTION, NOBODY, WorkerLink, requested_worker, unpack_connection
+from sio_core.serving.worker_link import (
+    ANYBODY,
+    CONNECTION,
+    NOBODY,
+    WorkerLink,
+    requested_worker,
+    unpack_connection,
+)
 
 __all__ = ["Intake", "OtherWorkers"]
 
@@ -30,8 +37,12 @@ class OtherWorkers(Siblings):
         self._link = link
 
     def owner(self, head: bytes) -> int:
+        # Who opens a session on a connection that is in use already may be on a busy worker: a browser's tabs share
+        # connections, and so do the clients of a proxy.
         worker = requested_worker(head)
-        return worker if worker != self._link.index and worker < self._link.count else NOBODY
+        if worker == self._link.index or self._link.count <= worker != ANYBODY:
+            return NOBODY
+        return worker
 
     def hand_over(self, descriptor: int, owner: int, unread: bytes) -> None:
         self._link.move(descriptor, owner, unread)
@@ -74,15 +85,15 @@ class Intake:
             handle.close()
             return
         handle.setblocking(False)
-        is_final, unread = unpack_connection(message.data)
+        is_placed, unread = unpack_connection(message.data)
         if isinstance(shell, AsyncioShell):
-            shell.adopt(handle, unread, is_final)
+            shell.adopt(handle, unread, is_placed)
         else:
-            task_group.start_soon(self._serve, shell, handle, unread, is_final)
+            task_group.start_soon(self._serve, shell, handle, unread, is_placed)
 
-    async def _serve(self, shell: StreamShell, handle: socket.socket, unread: bytes, is_final: bool) -> None:
+    async def _serve(self, shell: StreamShell, handle: socket.socket, unread: bytes, is_placed: bool) -> None:
         stream = await anyio.abc.SocketStream.from_socket(handle)
-        await shell.serve(stream, unread=unread, keep_next=is_final)
+        await shell.serve(stream, unread=unread, keep_next=is_placed)
 
     async def _report(self) -> None:
         last = (0, 0)

@@ -10,6 +10,7 @@ from sio_core.channel import Channel
 from sio_core.ids import worker_of
 
 __all__ = [
+    "ANYBODY",
     "CONNECTION",
     "LOAD",
     "MOVE",
@@ -25,7 +26,7 @@ __all__ = [
 
 # From the supervisor.
 CONNECTION: Final = 1
-"""A connection to be served: whether its first request must be answered here, and what was read of it."""
+"""A connection to be served: whether its first request is known and must be answered here, and what was read of it."""
 
 # From a worker.
 READY: Final = 16
@@ -33,16 +34,22 @@ READY: Final = 16
 LOAD: Final = 17
 """How many connections it has open, and how many it was ever given."""
 MOVE: Final = 18
-"""A connection for another worker: which one, and what was read."""
+"""A connection for another worker: which one (or whichever has the least to do), and what was read."""
 
 SESSION_ID: Final = re.compile(rb"[?&]sid=([A-Za-z0-9_-]{20})(?=[& \r\n#]|$)").search
 """The session id in the query of a request line. Engine.IO protocol v4, "HTTP long-polling"."""
+
+OPENS_SESSION: Final = re.compile(rb"[?&]EIO=[0-9]").search
+"""A request for a session of Engine.IO; it opens one if it names none."""
 
 LOAD_FORMAT: Final = struct.Struct("!IQ")
 MOVE_FORMAT: Final = struct.Struct("!H")
 
 NOBODY: Final = -1
 """Stands for no worker."""
+
+ANYBODY: Final = 65_535
+"""Stands for the worker with the least to do."""
 
 
 class WorkerLink:
@@ -82,19 +89,23 @@ class WorkerLink:
 
 
 def requested_worker(head: bytes) -> int:
-    """Return the worker whose session a request is for, as its first line says; -1 if it names none.
+    """Return the worker whose session a request is for, as its first line says.
 
-    A worker that does not exist is returned like any other. An id that is written in another way than it was given
-    (percent-encoded, say) names no worker.
+    :data:`ANYBODY` for a request that opens a session, :data:`NOBODY` for any other. A worker that does not exist is
+    returned like any other. An id that is written in another way than it was given (percent-encoded, say) names none.
     """
     end = head.find(b"\n")
-    match = SESSION_ID(head, 0, end if end >= 0 else len(head))
-    return worker_of(match[1].decode()) if match is not None else NOBODY
+    if end < 0:
+        end = len(head)
+    match = SESSION_ID(head, 0, end)
+    if match is not None:
+        return worker_of(match[1].decode())
+    return ANYBODY if OPENS_SESSION(head, 0, end) and head.find(b"sid=", 0, end) < 0 else NOBODY
 
 
-def pack_connection(is_final: bool, unread: bytes) -> bytes:
+def pack_connection(is_placed: bool, unread: bytes) -> bytes:
     """Make the content of CONNECTION."""
-    return (b"\1" if is_final else b"\0") + unread
+    return (b"\1" if is_placed else b"\0") + unread
 
 
 def unpack_connection(data: bytes) -> tuple[bool, bytes]:

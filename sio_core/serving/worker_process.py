@@ -104,14 +104,17 @@ class WorkerProcess:
         if not self._ending:
             self._kill_at = None
 
-    def give(self, descriptor: int, is_final: bool, unread: bytes) -> bool:
-        """Give it a connection. ``False`` if it takes none any more: the descriptor is still the caller's."""
+    def give(self, descriptor: int, is_placed: bool, unread: bytes) -> bool:
+        """Give it a connection. ``False`` if it takes none any more: the descriptor is still the caller's.
+
+        :param is_placed: its first request is known, and must be answered there.
+        """
         channel = self.channel
         if channel is None or channel.closed or channel.waiting > CHANNEL_BYTES:
             return False
         self._given += 1
         self.load += 1
-        channel.send(CONNECTION, pack_connection(is_final, unread), descriptor)
+        channel.send(CONNECTION, pack_connection(is_placed, unread), descriptor)
         return True
 
     def set_load(self, open_connections: int, given: int) -> None:

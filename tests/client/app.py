@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
@@ -98,9 +99,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--loop", choices=["uvloop", "asyncio", "trio"], default="uvloop")
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    if options.loop == "trio":
+    if options.workers > 1:
+        make_server().run(
+            port=options.port,
+            workers=options.workers,
+            backend="trio" if options.loop == "trio" else "asyncio",
+            use_uvloop=options.loop == "uvloop",
+            on_listening=lambda url: print(urlsplit(url).port, flush=True),
+        )
+    elif options.loop == "trio":
         anyio.run(serve, options.port, backend="trio")
     else:
         anyio.run(serve, options.port, backend_options={"use_uvloop": options.loop == "uvloop"})

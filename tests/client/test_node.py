@@ -1,4 +1,4 @@
-"""The npm client in Node: every transport, on every event loop."""
+"""The npm client in Node: every transport, on every event loop, with one worker and with four."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ HERE = ROOT / "tests" / "client"
 TRANSPORTS = ["polling", "websocket", "polling,websocket"]
 
 
-@pytest.fixture(scope="module", params=["uvloop", "asyncio", "trio"])
+@pytest.fixture(scope="module", params=["uvloop 1", "asyncio 1", "trio 1", "uvloop 4", "trio 4"])
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
-    with ServerProcess("tests.client.app", "--loop", request.param) as server:
+    loop, workers = request.param.split()
+    with ServerProcess("tests.client.app", "--loop", loop, "--workers", workers) as server:
         yield server
 
 

@@ -138,6 +138,17 @@ def test_one_connection_serves_sessions_of_every_worker(server: ServerProcess, s
                 assert http.answer() == (200, f'42["echo",{number}]'.encode())
 
 
+def test_sessions_opened_on_one_connection_are_spread_too(server: ServerProcess) -> None:
+    workers = set()
+    with Http(server.port) as http:
+        for _ in range(30):
+            http.send(get())
+            status, body = http.answer()
+            assert status == 200
+            workers.add(worker_of(json.loads(body[1:])["sid"]))
+    assert workers == set(range(WORKERS))
+
+
 def test_pipelined_requests_are_answered_in_their_order(server: ServerProcess, sessions: list[str]) -> None:
     requests = [post(sid, f'42["echo",{number}]'.encode()) for number, sid in enumerate(sessions)]
     polls = [get(sid) for sid in sessions]
