@@ -13,6 +13,7 @@ FILES = 100
 """Descriptors that the server may have."""
 
 
+@pytest.mark.threat("T65")
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio", "trio"])
 def test_without_descriptors_the_server_serves_those_it_has(loop: str) -> None:
     async def run(port: int, pid: int) -> None:

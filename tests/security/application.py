@@ -58,7 +58,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "/socket.io/": {},
     "/capped/": {"limits": Limits(**TIMES, **CAPS), "connect_timeout": 1.0},
     "/recovery/": {
-        "connection_state_recovery": Recovery(max_disconnection_duration=3.0),
+        "connection_state_recovery": Recovery(max_disconnection_duration=30.0),
         "limits": Limits(**TIMES, recovery_packets=50, recovery_sessions=5),
     },
     "/cors/": {

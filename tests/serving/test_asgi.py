@@ -935,6 +935,7 @@ class Rude(Call):
         await super()._send(message)
 
 
+@pytest.mark.threat("T30")
 @pytest.mark.parametrize("patience", range(5))
 @pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("Unexpected ASGI message")])
 async def test_a_server_whose_send_raises(
@@ -975,6 +976,7 @@ WEBSOCKET_MESSAGES = [
 ]
 
 
+@pytest.mark.threat("T30")
 async def test_messages_in_any_order(caplog: pytest.LogCaptureFixture) -> None:
     """None makes the application raise, say what it may not, or keep a session."""
     io, _ = make_io()
@@ -1000,6 +1002,7 @@ async def test_messages_in_any_order(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
+@pytest.mark.threat("T30")
 async def test_a_server_whose_receive_raises(caplog: pytest.LogCaptureFixture) -> None:
     io, _ = make_io()
 

@@ -340,6 +340,7 @@ def test_a_replay_counts_as_arrived_only_when_it_was_confirmed() -> None:
     assert log.missed("anna", "", at=2 + WINDOW + GRACE + 2) == SHARED_EVENTS_GONE
 
 
+@pytest.mark.threat("T58")
 def test_old_things_go_without_anything_happening() -> None:
     log = lost()
     log.begin("bert", 2)
