@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import resource
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import psutil
 
-from sio_core import Limits, Recovery, Server, Session, Socket
+from sio_core import Limits, Recovery, Server, Socket
 
 
 def make_server(options: argparse.Namespace) -> Server[dict[str, Any]]:
@@ -84,17 +82,14 @@ def make_server(options: argparse.Namespace) -> Server[dict[str, Any]]:
 
     @io.on("what do you hold")
     def what(socket: Socket[Any]) -> dict[str, Any]:
-        gc.collect()
-        process = psutil.Process()
+        stats = io.stats()
         return {
-            "sessions": io.stats()["sessions"],
-            "sockets": io.stats()["sockets"],
+            "sessions": stats["sessions"],
+            "sockets": stats["sockets"],
             "rooms": len(io.sockets.adapter.rooms.rooms),
             "tasks": len(anyio.get_running_tasks()),
-            "descriptors": process.num_fds(),
-            "session objects": sum(isinstance(value, Session) for value in gc.get_objects()),
-            "rss": process.memory_info().rss,
-            "limit hits": io.stats()["limit_hits"],
+            "timers": len(io.deadlines),
+            "limit hits": stats["limit_hits"],
         }
 
     return io

@@ -338,6 +338,15 @@ class Client:
             await self._over.wait()
         return self.ended or "left"
 
+    async def leave(self) -> None:
+        """Leave as the official client does, and wait for the end."""
+        if self._websocket is not None:
+            await self.send("41")
+            await self._websocket.stream.send(b"\x88\x80" + bytes(4))
+        else:
+            await self.send("41\x1e1")
+        await self.wait_ended()
+
     def reset_on_close(self) -> None:
         """Leave with RST, without a word."""
         for http in (self._http, self._posts, self._websocket, self._probe):

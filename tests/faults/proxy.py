@@ -245,8 +245,9 @@ class FaultProxy:
 
 
 def reset_on_close(handle: socket.socket) -> None:
-    """Have a connection end with RST when it is closed."""
-    handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    """Have a connection end with RST when it is closed, unless it is."""
+    with suppress(OSError):
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
 async def connect(handle: socket.socket, port: int) -> None:
