@@ -97,9 +97,9 @@ class Http:
         return data
 
     def reset_on_close(self) -> None:
-        """End with RST."""
-        handle = self.stream.extra(anyio.abc.SocketAttribute.raw_socket)
-        with suppress(OSError):
+        """End with RST, unless it has ended."""
+        with suppress(OSError, AttributeError):  # the latter comes out of anyio if the transport is gone
+            handle = self.stream.extra(anyio.abc.SocketAttribute.raw_socket)
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
@@ -255,7 +255,8 @@ class Client:
         payload = await http.read(length)
         if opcode == 0x88:
             with suppress(*BROKEN):
-                await http.stream.send(b"\x88\x80" + bytes(4))
+                async with self._sending:
+                    await http.stream.send(b"\x88\x80" + bytes(4))
             code = int.from_bytes(payload[:2], "big") if payload else ""
             raise Ended(f"close frame {code}".strip())
         return payload.decode()
@@ -342,7 +343,8 @@ class Client:
         """Leave as the official client does, and wait for the end."""
         if self._websocket is not None:
             await self.send("41")
-            await self._websocket.stream.send(b"\x88\x80" + bytes(4))
+            async with self._sending:
+                await self._websocket.stream.send(b"\x88\x80" + bytes(4))
         else:
             await self.send("41\x1e1")
         await self.wait_ended()

@@ -158,7 +158,7 @@ class Soak:
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             async with await anyio.open_process(command, cwd=ROOT, env=environment, stderr=None) as crowd:
                 with anyio.move_on_after(self._seconds):
-                    while True:
+                    while crowd.returncode is None:
                         await anyio.sleep(SAMPLE_TIME if self._seconds > 60 else 1.0)
                         self.samples.append(await sample())
                 assert crowd.stdout is not None
