@@ -14,6 +14,7 @@ middlewares, acknowledgements and close reasons are those of production. It runs
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -29,7 +30,7 @@ from sio_core.api.socket import Socket
 from sio_core.engineio.engine import Pending
 from sio_core.errors import AckTimeout, ConnectError, SioError, SocketClosed
 from sio_core.limits import Limits
-from sio_core.runtime import AsyncFunction, Runtime, Waiter
+from sio_core.runtime import AsyncFunction, Runtime, Waiter, as_error
 from sio_core.server import Server
 from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
@@ -138,6 +139,8 @@ class MemoryDriver(Driver):
     async def _wait_for(self, pending: Pending) -> None:
         try:
             result = await pending.awaitable
+        except CancelledError as error:
+            self.connection.resume(pending, None, as_error(error), self._runtime.now())
         except Exception as error:
             self.connection.resume(pending, None, error, self._runtime.now())
         else:

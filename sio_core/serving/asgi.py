@@ -21,12 +21,14 @@ way. Such a middleware says nothing of WebSockets: whom they are for is decided 
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
 
 from sio_core.engineio.engine import Engine, Open, Pending, Upgrade, Verdict
+from sio_core.runtime import as_error
 from sio_core.serving.asgi_http import HttpAnswer, HttpExchange
 from sio_core.serving.asgi_scope import (
     Application,
@@ -190,6 +192,8 @@ class AsgiShell:
         while isinstance(verdict, Pending):
             try:
                 result = await verdict.awaitable
+            except CancelledError as error:
+                verdict = verdict.resume(None, as_error(error))
             except Exception as error:
                 verdict = verdict.resume(None, error)
             else:

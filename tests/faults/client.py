@@ -283,8 +283,10 @@ class Client:
             self.events.append(event)
         elif packet.startswith("43"):
             number, bracket, rest = packet[2:].partition("[")
-            self._answers[int(number)] = json.loads(bracket + rest)
-            self._waiting[int(number)].set()
+            waiting = self._waiting.get(int(number))
+            if waiting is not None:
+                self._answers[int(number)] = json.loads(bracket + rest)
+                waiting.set()
 
     # What a test does
 

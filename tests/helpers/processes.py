@@ -68,17 +68,22 @@ class ServerProcess:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
         """End it; return what it wrote to its standard error."""
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None:
             return ""
-        process.send_signal(number)
+        self._process.send_signal(number)
+        return self.wait(0 if number == signal.SIGTERM else None)
+
+    def wait(self, status: int | None = 0) -> str:
+        """Wait until it has ended, with that exit status; return what it wrote to its standard error."""
+        process, self._process = self._process, None
+        assert process is not None
         try:
             _, errors = process.communicate(timeout=START_TIME)
         except subprocess.TimeoutExpired:
             process.kill()
             _, errors = process.communicate()
             raise AssertionError(f"the server did not end by itself\n{errors}") from None
-        if number == signal.SIGTERM:
-            assert process.returncode == 0, errors
+        if status is not None:
+            assert process.returncode == status, errors
         assert "Traceback" not in errors, errors
         return errors
