@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,23 @@ def test_a_bound_says_what_it_bounds(name: str) -> None:
 def test_a_bound_is_enforced(name: str) -> None:
     sources = [path.read_text() for path in ROOT.rglob("*.py") if path.name != "limits.py"]
     assert any(re.search(rf"\b_?limits\.{name}\b", source) for source in sources)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bound_is_lived_with_and_passed(name: str) -> None:
+    """A test that is marked ``limit`` lives with a bound for long, just below it, and passes it once."""
+    assert name in tested_names(), f"no test is marked with pytest.mark.limit({name!r})"
+
+
+@cache
+def tested_names() -> frozenset[str]:
+    names: set[str] = set()
+    for path in Path(__file__).parent.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.limit":
+                names.update(ast.literal_eval(argument) for argument in node.args)
+    assert names <= set(NAMES), f"there are no bounds {names - set(NAMES)}"
+    return frozenset(names)
 
 
 def test_one_call_turns_on_what_is_off() -> None:

@@ -232,6 +232,7 @@ class Socket(Generic[Data]):
         "__dict__",
         "__weakref__",
         "_acks",
+        "_at_bound",
         "_backlog",
         "_closed",
         "_drained",
@@ -289,6 +290,7 @@ class Socket(Generic[Data]):
         self._draining = False
         self._running = 0
         self._ordered: deque[tuple[Handler, list[Any], Answer | None, str, int]] | None = None
+        self._at_bound = False  # of running listeners, since the backlog was empty
         self._queued = 0
         self._queued_bytes = 0
         self._scopes: set[anyio.CancelScope] | None = None
@@ -767,8 +769,8 @@ class Socket(Generic[Data]):
     def _queue(self, function: Callable[..., object], data: list[Any], ack_id: int | None) -> None:
         if self._backlog is None:
             self._backlog = deque()
-        if not self._queued and self._running >= self._hub.max_handlers:
-            self._hub.count_limit("handlers_per_socket")
+        if self._running >= self._hub.max_handlers:
+            self._wait_for_listeners()
         size = memory_of(data)
         self._backlog.append((function, (data, ack_id), size))
         self._count_queued(size)
@@ -792,6 +794,12 @@ class Socket(Generic[Data]):
             self._queued >= limits.queued_events and not self._acks
         )
         return self.client.pause(self, enough and not self._leaving)
+
+    def _wait_for_listeners(self) -> None:
+        """As many listeners run as may: what has come waits for one to end."""
+        if not self._at_bound:
+            self._at_bound = True
+            self._hub.count_limit("handlers_per_socket")
 
     def _dequeued(self, size: int) -> None:
         """An event waits no more. Reading goes on once none does."""
@@ -951,6 +959,7 @@ class Socket(Generic[Data]):
         while self._backlog is not None and not self._held and (self._running < bound or self._leaving):
             if not self._backlog:
                 self._backlog = None
+                self._at_bound = False
                 if not self._queued:
                     self.client.pause(self, False)
                 return
@@ -967,6 +976,8 @@ class Socket(Generic[Data]):
             self._backlog = waiting
             if size:
                 self._dequeued(size)
+        if self._backlog and not self._held:
+            self._wait_for_listeners()
 
     def _notify_incoming(self, data: list[Any]) -> None:
         hub = self._hub

@@ -102,7 +102,7 @@ async def test_the_number_of_strangers(shell: str) -> None:
 @pytest.mark.limit("handshakes_per_second")
 async def test_the_rate_of_handshakes(shell: str) -> None:
     async with serving(shell, Limits(handshakes_per_second=5.0)) as place:
-        for _ in range(TIMES * 10):
+        for _ in range(TIMES * 3):
             raw = await place.raw()
             assert (await raw.poll_open()).status == 200
             await leave(place, raw)
@@ -147,12 +147,12 @@ async def test_the_packets_of_a_body(shell: str) -> None:
         heard: list[Any] = []
         place.io.on("event", lambda socket, *args: heard.append(args))
         raw = await place.polling_member()
-        for _ in range(TIMES * 10):
+        for _ in range(TIMES * 3):
             assert (await raw.post(*['42["event"]'] * 10)).status == 200
-        assert len(heard) == TIMES * 100
+        assert len(heard) == TIMES * 30
         assert place.hits == {}
         await raw.post(*['42["event"]'] * 11)
-        assert len(heard) == TIMES * 100
+        assert len(heard) == TIMES * 30
         assert place.io.engine.clients == {}
         assert place.hits == {"payload_packets": 1}
 
