@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,18 +19,26 @@ __all__ = ["ChatProcess"]
 class ChatProcess:
     """``python -m chat_app``, which can be stopped, killed and started again at the same address.
 
+    :param stderr: the file that its standard error goes to; by default that of the tests.
     :ivar url: the address that it prints.
     """
 
-    def __init__(self, database: Path, *arguments: str) -> None:
+    def __init__(self, database: Path, *arguments: str, stderr: Path | None = None) -> None:
+        self._stderr = stderr
         self._command = [sys.executable, "-m", "chat_app", "--database", str(database), *arguments]
         self.port = free_port()
         self.url = ""
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [*self._command, "--port", str(self.port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+        with ExitStack() as stack:
+            errors = stack.enter_context(self._stderr.open("a")) if self._stderr is not None else None
+            self._process = subprocess.Popen(
+                [*self._command, "--port", str(self.port)],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         match = re.search(r"http://\S+", line)

@@ -7,9 +7,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.chat.conftest import browser
 from tests.helpers.processes import ServerProcess
 from tests.security.application import SHELLS
 from tests.security.witness import Stand, opening
+
+__all__ = ["anyio_backend", "browser", "processes", "shell", "stand"]
 
 
 @pytest.fixture
