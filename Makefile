@@ -18,8 +18,8 @@ CLIENT := sio_core/serving/client_dist/package.json
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
-chat: $(RUNTIME) $(CLIENT) ## run the chat; PORT=3000
-	$(BIN)/python -m chat_app --port $(PORT)
+chat: $(RUNTIME) $(CLIENT) ## run the chat, on the compiled core if there is one; PORT=3000
+	@.ci/with-compiled $(COMPILED) $(BIN)/python -m chat_app --port $(PORT)
 
 test: lint unit conformance conformance-peers-smoke conformance-mutants autobahn fuzz-smoke clusters ## everything CI runs
 
@@ -85,6 +85,9 @@ $(COMPILED)/.done: $(DEVELOPMENT) $(CLIENT) .ci/compile $(shell find sio_core -n
 	$(BIN)/python .ci/compile $(COMPILED)
 	@touch $@
 
+wheel: $(RUNTIME) $(CLIENT) ## a wheel in dist/, compiled if there is a C compiler
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 unit-compiled: $(SET_UP) compile ## the tests of the core on the compiled package
 	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -c \
 		"import sys; sys.path[0] = '.'; import sio_core, pytest; sys.exit(pytest.main(sys.argv[1:]))" \
@@ -135,7 +138,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(RUNTIME): pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	SIO_CORE_PURE=1 $(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)

@@ -212,9 +212,8 @@ class StreamDriver(Driver):
             if self._unread:
                 data, self._unread = self._unread, b""
             else:
-                try:
-                    data = await self._stream.receive(READ_SIZE)
-                except anyio.EndOfStream:
+                data = await self._receive()
+                if not data:
                     connection.receive_eof(self._shell.now())
                     self._take()
                     return
@@ -223,6 +222,23 @@ class StreamDriver(Driver):
             if connection.paused:
                 self._reading = anyio.Event()
                 await self._reading.wait()
+
+    async def _receive(self) -> bytes:
+        """Wait for bytes; none at the end of the stream."""
+        handle = self._socket
+        if handle is None:
+            try:
+                return await self._stream.receive(READ_SIZE)
+            except anyio.EndOfStream:
+                return b""
+        while True:
+            # The stream would try to read first, in vain: what there was has been read.
+            await anyio.wait_readable(handle)
+            try:
+                data: bytes = handle.recv(READ_SIZE)
+            except BlockingIOError:
+                continue
+            return data
 
     def _take(self) -> None:
         """Take what is to be written, and write what the kernel takes now."""
