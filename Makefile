@@ -105,6 +105,9 @@ idle: $(SET_UP) ## 5,000 idle connections held and freed; IDLE_CONNECTIONS=...
 chat-check: $(SET_UP) ## the chat killed a hundred times: every message once, in one order
 	$(BIN)/python -m tests.chat.checker --kills 100
 
+chat-check-workers: $(SET_UP) ## the same with four workers, killed one at a time
+	$(BIN)/python -m tests.chat.checker --kills 100 --workers 4
+
 bench: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) ## all servers, one load; results in benchmarks/results
 	$(BIN)/python -m benchmarks
 

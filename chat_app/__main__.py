@@ -6,7 +6,8 @@ import argparse
 import logging
 import signal
 import sys
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from chat_app.sqlite_log import SqliteLog
 from sio_core import Server
 
 STATIC = Path(__file__).with_name("static")
+LOOK_EVERY = 1.0
+"""Seconds between two looks for what other workers have written, besides those they ask for."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="let pages of another origin connect; may be repeated",
     )
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="the event loop")
+    parser.add_argument("--workers", type=int, default=1, help="processes that serve the chat together")
     parser.add_argument("--verbose", action="store_true", help="tell about every event")
     return parser.parse_args(arguments)
 
@@ -50,13 +54,52 @@ async def serve(options: argparse.Namespace, log: MessageLog, **server_options: 
     chat = Chat(log)
     io.register(chat)
     if options.verbose:
-        chat.on_any(lambda socket, name, *args: logger.info("%s from %s: %r", name, socket.id, args))
+        log_events(chat)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with io.listen(options.host, options.port, static=STATIC) as listening, chat.running():
-            print(f"The chat is at {listening.url} (Ctrl-C ends it)", flush=True)
+            say_where(listening.url)
             async for _ in signals:
                 break
             await io.close()
+
+
+def serve_workers(
+    options: argparse.Namespace, open_log: Callable[..., MessageLog], **server_options: Any
+) -> None:
+    """Serve the chat in several processes, all on one log, until SIGINT or SIGTERM.
+
+    Connection state recovery is off: each worker tells its own clients what the log has, and they ask for the rest.
+    """
+
+    @asynccontextmanager
+    async def chatting(io: Server[dict[str, Any]]) -> AsyncGenerator[None, None]:
+        with closing(open_log(options.database, look_every=LOOK_EVERY)) as log:
+            chat = Chat(log, shared=True)
+            io.register(chat)
+            if options.verbose:
+                log_events(chat)
+            async with chat.running():
+                yield
+
+    Server(cors=options.cors, **server_options).run(
+        options.host,
+        options.port,
+        static=STATIC,
+        workers=options.workers,
+        backend=options.backend,
+        lifespan=chatting,
+        on_listening=say_where,
+    )
+
+
+def log_events(chat: Chat) -> None:
+    """Tell about every event."""
+    chat.on_any(lambda socket, name, *args: logger.info("%s from %s: %r", name, socket.id, args))
+
+
+def say_where(url: str) -> None:
+    """Print where the chat is."""
+    print(f"The chat is at {url} (Ctrl-C ends it)", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -69,9 +112,13 @@ def main(arguments: list[str] | None = None) -> None:
     if options.backend == "asyncio":
         backend_options["use_uvloop"] = find_spec("uvloop") is not None
     try:
+        if options.workers != 1:
+            SqliteLog.open(options.database).close()  # so that what is wrong is said once
+            serve_workers(options, SqliteLog.open)
+            return
         with closing(SqliteLog.open(options.database)) as log:
             anyio.run(serve, options, log, backend=options.backend, backend_options=backend_options)
-    except (StorageError, OSError, ValueError) as error:
+    except (StorageError, OSError, ValueError, RuntimeError) as error:
         sys.exit(f"chat_app: {error}")
 
 

@@ -29,7 +29,7 @@ from chat_app.names import (
     public_id,
 )
 from chat_app.people import People, Person
-from sio_core import Ack, Namespace, Socket, event
+from sio_core import Ack, AdapterError, Namespace, Socket, event
 
 __all__ = ["Chat"]
 
@@ -48,6 +48,8 @@ ABSENCE: Final = 2.0
 """Seconds after which somebody without a connection has left: reloading the page is not leaving."""
 HEADS_EVERY: Final = 10.0
 """Seconds between the notices that tell how far the rooms are, so that a lost last message is missed."""
+MEET_AFTER: Final = 0.5
+"""Seconds until a node that has started asks the others who is with them."""
 PATIENCE: Final = 1.0
 """Seconds before an unreadable log is tried again."""
 
@@ -72,10 +74,20 @@ def refusing(
 class Chat(Namespace):
     """The namespace ``/`` of the chat."""
 
-    def __init__(self, log: MessageLog) -> None:
-        """:raises StorageError: if the log cannot be read."""
+    def __init__(self, log: MessageLog, *, shared: bool = False) -> None:
+        """:param shared: whether other nodes serve the same log; then they tell each other who is there.
+
+        :raises StorageError: if the log cannot be read.
+        """
         super().__init__("/")
         self._log = log
+        self._shared = shared
+        self._telling = False
+        self.on_server_event("stored", log.look)
+        self.on_server_event("entered", self._note_entered)
+        self.on_server_event("gone", self._note_gone)
+        self.on_server_event("renamed", self._note_renamed)
+        self.on_server_event("who", self._who)
         self._heads = {DEFAULT_ROOM: 0, **log.heads()}
         self._changed: set[str] = set()
         self._people = People()
@@ -86,6 +98,8 @@ class Chat(Namespace):
         """Store and publish messages for as long as the block lasts."""
         async with self._log.running(self._publish), anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._announce_heads)
+            if self._shared:
+                self._tasks.start_soon(self._meet_others)
             yield
             self._tasks.cancel_scope.cancel()
 
@@ -101,7 +115,8 @@ class Chat(Namespace):
         user: str = socket.data["user"]
         person, is_new = self._people.enter(user, socket.id, auth.get("nickname"))
         if is_new:
-            self.to(PAGES).emit("joined", as_person(person))
+            self.local.to(PAGES).emit("joined", as_person(person))
+        self._tell("entered", user, socket.id, person.nickname)
         if not user.startswith(GUEST):
             socket.join(PAGES, home(user))
             socket.emit("welcome", self._welcome(person))
@@ -110,14 +125,13 @@ class Chat(Namespace):
 
     def on_disconnect(self, socket: Client) -> None:
         """A connection has ended."""
-        person = self._people.leave(socket.data["user"], socket.id)
-        if person is not None and self._tasks is not None:
-            self._tasks.start_soon(self._say_goodbye, person)
+        self._note_gone(socket.data["user"], socket.id)
+        self._tell("gone", socket.data["user"], socket.id)
 
     async def _say_goodbye(self, person: Person) -> None:
         await anyio.sleep(ABSENCE)
         if self._people.forget(person):
-            self.to(PAGES).emit("left", as_person(person))
+            self.local.to(PAGES).emit("left", as_person(person))
 
     def _welcome(self, person: Person) -> dict[str, Any]:
         return {
@@ -224,6 +238,8 @@ class Chat(Namespace):
             self.local.to(PAGES).emit("room", room)
         self._heads[room] = message.seq
         self._changed.add(room)
+        if origin:  # it was written here
+            self._tell_stored()
         self.local.to(*audience(room)).except_(origin).emit("message", as_payload(message))
         if room == DEFAULT_ROOM:
             self.local.to(TUTORIAL).emit("chat message", message.text, message.seq)
@@ -262,7 +278,8 @@ class Chat(Namespace):
     async def on_nickname(self, socket: Client, nickname: str) -> dict[str, Any]:
         """Somebody wants to be called something else."""
         person = self._people.rename(socket.data["user"], nickname)
-        self.to(PAGES).emit("renamed", as_person(person))
+        self.local.to(PAGES).emit("renamed", as_person(person))
+        self._tell("renamed", person.user, person.nickname)
         return as_person(person)
 
     def on_typing(self, socket: Client, room: str) -> None:
@@ -271,6 +288,66 @@ class Chat(Namespace):
         if person is not None and floor(room) in socket.rooms:
             everyone = socket.to(*audience(room)).except_(home(person.user))
             everyone.volatile.emit("typing", room, as_person(person))
+
+    # Other nodes: each keeps the list of all people, and tells its own clients
+
+    def _tell(self, name: str, *args: Any) -> None:
+        """Tell the other nodes, if there may be any."""
+        if self._shared:
+            self.server_side_emit(name, *args)
+
+    def _tell_stored(self) -> None:
+        """Have the other nodes look into the log, once for all that is published now."""
+        if self._shared and not self._telling and self._tasks is not None:
+            self._telling = True
+            self._tasks.start_soon(self._tell_soon)
+
+    async def _tell_soon(self) -> None:
+        self._telling = False
+        self._tell("stored")
+
+    def _note_entered(self, user: str, socket_id: str, nickname: str) -> None:
+        person, is_new = self._people.note(user, socket_id, nickname)
+        if is_new:
+            self.local.to(PAGES).emit("joined", as_person(person))
+
+    def _note_gone(self, user: str, socket_id: str) -> None:
+        person = self._people.leave(user, socket_id)
+        if person is not None and self._tasks is not None:
+            self._tasks.start_soon(self._say_goodbye, person)
+
+    def _note_renamed(self, user: str, nickname: str) -> None:
+        person = self._people.find(user)
+        if person is not None:
+            person.nickname = nickname
+            self.local.to(PAGES).emit("renamed", as_person(person))
+
+    def _who(self) -> list[list[str]]:
+        """Answer another node: whose connections are here."""
+        connections = self._people.connections()
+        return [
+            [connections[sid].user, sid, connections[sid].nickname]
+            for sid in self.sockets
+            if sid in connections
+        ]
+
+    async def _meet_others(self) -> None:
+        """Compare who is there from time to time: what a node tells may be lost, and one that died tells nothing."""
+        await anyio.sleep(MEET_AFTER)
+        while True:
+            known = self._people.connections()
+            try:
+                answers = await self.server_side_emit_with_ack("who")
+            except AdapterError as error:
+                logger.warning("it is not known who is with other nodes: %s", error)
+            else:
+                present = {sid: (user, nickname) for answer in answers for user, sid, nickname in answer}
+                for sid, (user, nickname) in present.items():
+                    self._note_entered(user, sid, nickname)
+                for sid, person in known.items():
+                    if sid not in present and sid not in self.sockets:
+                        self._note_gone(person.user, sid)
+            await anyio.sleep(HEADS_EVERY)
 
 
 def floor(room: str) -> str:

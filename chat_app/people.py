@@ -41,6 +41,20 @@ class People:
         person.sockets.add(socket_id)
         return person, is_new
 
+    def note(self, user: str, socket_id: str, nickname: str) -> tuple[Person, bool]:
+        """Add a connection of another node, which has decided about the nickname; otherwise as :meth:`enter`."""
+        person = self._people.get(user)
+        is_new = person is None
+        if person is None:
+            person = self._people[user] = Person(user, nickname)
+        person.nickname = nickname
+        person.sockets.add(socket_id)
+        return person, is_new
+
+    def connections(self) -> dict[str, Person]:
+        """Return whose each connection is."""
+        return {socket_id: person for person in self._people.values() for socket_id in person.sockets}
+
     def leave(self, user: str, socket_id: str) -> Person | None:
         """Remove a connection; return the person if it was the last one."""
         person = self._people.get(user)

@@ -2,16 +2,19 @@
 
 Reading has a connection of its own that never writes and never checkpoints, so it goes on while the database cannot
 be written. (The bug of SQLite before 3.51.3 that can damage a write-ahead log needs two connections that write or
-checkpoint; here it is one.)
+checkpoint at the same time. Here it is one in each process, and these take turns: a lock on a file beside the
+database is held while one writes. A process that dies holds it no longer.)
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
@@ -19,12 +22,17 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
+if sys.platform != "win32":
+    import fcntl
+
 from chat_app.log import COLUMNS, PAGE, Draft, Entry, Message, MessageLog, StorageError
 
-__all__ = ["SqliteLog"]
+__all__ = ["SqliteLog", "Turns"]
 
 BUSY_TIME: Final = 5.0
 """Seconds to wait for a database that another program has locked."""
+TURN_AGAIN: Final = 0.002
+"""Seconds between two attempts to have one's turn."""
 APPLICATION_ID: Final = 0x53494F43
 """Marks the file as ours."""
 
@@ -72,9 +80,14 @@ class SqliteLog(MessageLog):
     """The log in a file. See :meth:`open`."""
 
     def __init__(
-        self, writer: sqlite3.Connection, reader: sqlite3.Connection, look_every: float | None = None
+        self,
+        writer: sqlite3.Connection,
+        reader: sqlite3.Connection,
+        turns: Turns,
+        look_every: float | None = None,
     ) -> None:
         super().__init__(look_every)
+        self._turns = turns
         self._writer = writer
         self._reader = reader
         self._reading = anyio.CapacityLimiter(1)
@@ -89,32 +102,41 @@ class SqliteLog(MessageLog):
         :raises StorageError: if it cannot be used. A damaged file is never replaced by an empty one.
         """
         connections: list[sqlite3.Connection] = []
+        turns: Turns | None = None
         try:
-            writer = connect(path)
-            connections.append(writer)
-            check(writer)
-            if writer.execute("PRAGMA journal_mode = WAL").fetchone()[0] not in {"wal", "memory"}:
-                raise StorageError("its file system cannot keep a write-ahead log", retry=False)
-            writer.execute("PRAGMA synchronous = FULL")
-            writer.executescript(SCHEMA)
-            writer.execute(
-                "INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT * FROM store)", (token_hex(8),)
-            )
+            turns = Turns(f"{path}-turns" if look_every is not None else None)
+            with turns.mine():
+                writer = connect(path)
+                connections.append(writer)
+                check(writer)
+                if writer.execute("PRAGMA journal_mode = WAL").fetchone()[0] not in {"wal", "memory"}:
+                    raise StorageError("its file system cannot keep a write-ahead log", retry=False)
+                writer.execute("PRAGMA synchronous = FULL")
+                writer.executescript(SCHEMA)
+                writer.execute(
+                    "INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT * FROM store)", (token_hex(8),)
+                )
             reader = connect(path)
             connections.append(reader)
             reader.execute("PRAGMA query_only = ON")
             reader.execute("PRAGMA wal_autocheckpoint = 0")
-            return cls(writer, reader, look_every)
+            return cls(writer, reader, turns, look_every)
         except (sqlite3.Error, StorageError) as error:
             for connection in connections:
                 connection.close()
-            reason = explain(error) if isinstance(error, sqlite3.Error) else error
-            raise StorageError(f"The database {str(path)!r} cannot be used: {reason}", retry=False) from error
+            if turns is not None:
+                turns.close()
+            raise StorageError(
+                f"The database {str(path)!r} cannot be used: {explain(error)}", retry=False
+            ) from error
 
     def close(self) -> None:
         """Close the file. The reader goes first, so that it is the writer that cleans up."""
         self._reader.close()
-        self._writer.close()
+        with suppress(StorageError), self._turns.mine():
+            self._writer.close()
+        self._writer.close()  # also if others do not end: it has written everything
+        self._turns.close()
 
     # Reading
 
@@ -152,14 +174,15 @@ class SqliteLog(MessageLog):
     def _store(self, batch: list[Entry]) -> None:
         stored: dict[int, Entry] = {}
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for entry in batch:
-                number = self._insert(entry.draft)
-                if number is not None:
-                    stored[number] = entry
-                else:
-                    entry.outcome = self._find(entry.draft)
-            self._writer.execute("COMMIT")
+            with self._turns.mine():
+                self._writer.execute("BEGIN IMMEDIATE")
+                for entry in batch:
+                    number = self._insert(entry.draft)
+                    if number is not None:
+                        stored[number] = entry
+                    else:
+                        entry.outcome = self._find(entry.draft)
+                self._writer.execute("COMMIT")
             self._unanswered.update(stored)
         except Exception as error:
             logger.warning("%d messages were not stored: %s", len(batch), error)
@@ -210,6 +233,52 @@ class SqliteLog(MessageLog):
         return messages
 
 
+class Turns:
+    """A file beside the database that the process which writes has locked. See the module's docstring."""
+
+    def __init__(self, path: str | None) -> None:
+        """:param path: of the file, made if it is not there; ``None`` if no other process writes.
+
+        :raises StorageError: if it cannot be opened.
+        """
+        self._descriptor: int | None = None
+        if sys.platform != "win32" and path is not None:
+            try:
+                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise StorageError(*REASONS[sqlite3.SQLITE_CANTOPEN]) from error
+
+    @contextmanager
+    def mine(self) -> Generator[None, None, None]:
+        """Write for as long as the block lasts.
+
+        :raises StorageError: if the turn does not come in time.
+        """
+        if sys.platform == "win32" or self._descriptor is None:
+            yield
+            return
+        until = time.monotonic() + BUSY_TIME
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise StorageError(*REASONS[sqlite3.SQLITE_BUSY]) from None
+                time.sleep(TURN_AGAIN)
+        try:
+            yield
+        finally:
+            if self._descriptor is not None:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
 def connect(path: str | Path) -> sqlite3.Connection:
     """Open a connection without transactions of its own making, for one thread at a time."""
     return sqlite3.connect(path, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False)
@@ -230,5 +299,7 @@ def check(connection: sqlite3.Connection) -> None:
 
 def explain(error: Exception) -> StorageError:
     """Say what is wrong in words for people, and whether trying again may help."""
+    if isinstance(error, StorageError):
+        return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return StorageError(*REASONS.get(code, (f"The message was not stored ({error}).", True)))

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -190,10 +191,13 @@ class Supervisor:
         link = WorkerLink(index, len(self._workers), Channel(handle), Channel(bus), *self._address)
         try:
             self._work(link)
-        except (OSError, ValueError) as error:
+        except Exception as error:
             if link.announced:
                 raise
-            print(error, file=sys.stderr)
+            if isinstance(error, (OSError, ValueError)):
+                print(error, file=sys.stderr)
+            else:
+                traceback.print_exc()
             sys.exit(SET_UP_FAILED)
 
     def _connect(self, channel: Channel, receive: Callable[[list[ChannelMessage]], None]) -> None:

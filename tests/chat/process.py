@@ -45,6 +45,14 @@ class ChatProcess:
         assert match is not None, line
         self.url = match[0]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop it gently and return its status."""
         self._process.send_signal(number)

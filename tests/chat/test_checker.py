@@ -169,3 +169,11 @@ def test_nothing_is_lost_doubled_or_reordered(tmp_path: Path) -> None:
     assert report.anomalies == {}, report
     assert report.stored > 50
     assert sum(report.deaths.values()) == 6
+
+
+@pytest.mark.timeout(200)
+def test_nothing_is_lost_doubled_or_reordered_by_workers(tmp_path: Path) -> None:
+    report = run(tmp_path / "run", kills=6, seed=3, workers=4)
+    assert report.anomalies == {}, report
+    assert report.stored > 50
+    assert sum(report.deaths.values()) == 6

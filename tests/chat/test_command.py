@@ -47,7 +47,7 @@ def test_help() -> None:
     completed = subprocess.run(
         [sys.executable, "-m", "chat_app", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for option in ("--host", "--port", "--database", "--cors", "--backend"):
+    for option in ("--host", "--port", "--database", "--cors", "--backend", "--workers"):
         assert option in completed.stdout
 
 
@@ -68,3 +68,12 @@ def test_a_damaged_database_is_said_in_one_line_and_left_alone(tmp_path: Path) -
     with pytest.raises(SystemExit, match=r"chat\.db' cannot be used: The file is not a database\.$"):
         main(["--database", str(path)])
     assert path.read_bytes() == before
+
+
+def test_workers_begin_only_with_a_database_that_can_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "chat.db"
+    path.write_text("not a database, but a text that is long enough to be read as one\n" * 100)
+    with pytest.raises(SystemExit, match=r"chat\.db' cannot be used: The file is not a database\.$"):
+        main(["--database", str(path), "--workers", "2"])
+    with pytest.raises(SystemExit, match=r"chat_app: workers must be a number from 1"):
+        main(["--database", str(tmp_path / "other.db"), "--workers", "0"])

@@ -11,8 +11,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from chat_app import sqlite_log
 from chat_app.log import PAGE, WAITING, Draft, Message, MessageLog, StorageError
-from chat_app.sqlite_log import SqliteLog, explain
+from chat_app.sqlite_log import SqliteLog, Turns, explain
 
 pytestmark = pytest.mark.anyio
 
@@ -347,3 +348,33 @@ async def test_a_read_only_file_is_refused_at_the_start(
     monkeypatch.setattr("chat_app.sqlite_log.connect", connect)
     with pytest.raises(StorageError, match="read-only"):
         SqliteLog.open(path)
+
+
+# Several processes
+
+
+def test_processes_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_log, "BUSY_TIME", 0.05)
+    one, two = Turns(str(tmp_path / "turns")), Turns(str(tmp_path / "turns"))
+    with one.mine(), pytest.raises(StorageError, match="locked by another program"), two.mine():
+        pytest.fail("it is the turn of another")
+    with two.mine():
+        pass
+    one.close()
+    with two.mine():
+        two.close()
+    three = Turns(str(tmp_path / "turns"))  # who is gone has no turn any more
+    with three.mine():
+        pass
+    three.close()
+
+
+def test_a_log_that_others_write_too_waits_for_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_log, "BUSY_TIME", 0.05)
+    turns = Turns(str(tmp_path / "chat.db-turns"))
+    with turns.mine(), pytest.raises(StorageError, match="locked by another program"):
+        SqliteLog.open(tmp_path / "chat.db", look_every=1.0)
+    turns.close()
+    SqliteLog.open(tmp_path / "chat.db", look_every=1.0).close()

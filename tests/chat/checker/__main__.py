@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pages", type=int, default=8, help="clients like our own page")
     parser.add_argument("--tutorials", type=int, default=2, help="clients like the page of the tutorial")
+    parser.add_argument("--workers", type=int, default=1, help="workers of the chat, killed one at a time")
     parser.add_argument("--mistake", choices=MISTAKES, default="", help="plant a mistake in the chat")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="chat-checker-"))

@@ -11,18 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import anyio
 import anyio.abc
+import psutil
 from anyio.streams.text import TextReceiveStream
 
 from tests.chat.checker.rules import Anomalies, Event, Row, check
 from tests.chat.checker.server import POINTS
 from tests.faults.proxy import FaultProxy
+from tests.helpers.waiting import eventually
 
 __all__ = ["Report", "Run"]
 
@@ -63,6 +65,7 @@ class Run:
     """Kills the chat a number of times while its clients talk, then looks at what is left.
 
     :param directory: where the database and the history are written; keep it when something was found.
+    :param workers: with several, mostly one of them is killed, and the others serve on.
     :param mistake: one of the mistakes that the chat can be made with.
     :param ways: the ways of dying to choose from: the named points, and the empty one for any moment.
     """
@@ -75,6 +78,7 @@ class Run:
         seed: int,
         pages: int = 8,
         tutorials: int = 2,
+        workers: int = 1,
         mistake: str = "",
         ways: Sequence[str] = ("", "", *POINTS),
     ) -> None:
@@ -82,6 +86,7 @@ class Run:
         self._kills = kills
         self._random = random.Random(seed)
         self._counts = (pages, tutorials)
+        self._workers = workers
         self._mistake = mistake
         self._ways = ways
         self._database = directory / "chat.db"
@@ -124,6 +129,7 @@ class Run:
                 [
                     *(sys.executable, "-m", "tests.chat.checker.server"),
                     *("--port", str(self._port), "--database", str(self._database)),
+                    *("--workers", str(self._workers)),
                 ],
                 cwd=ROOT,
                 env={**os.environ, "CHAT_CRASH": crash, "CHAT_MISTAKE": self._mistake},
@@ -135,9 +141,20 @@ class Run:
     async def _kill(self) -> None:
         if self._server is not None:
             if self._server.returncode is None:
+                workers = self._processes()
                 self._server.kill()
+                for worker in workers:
+                    kill(worker)
             await self._server.wait()
             await self._server.aclose()
+
+    def _processes(self) -> list[psutil.Process]:
+        """The workers that live now, if there are several."""
+        assert self._server is not None
+        try:
+            return psutil.Process(self._server.pid).children()
+        except psutil.NoSuchProcess:
+            return []
 
     async def _start_clients(self) -> anyio.abc.Process:
         pages, tutorials = self._counts
@@ -175,15 +192,35 @@ class Run:
             await self._disturb_network()
             assert self._server is not None
             how = self._random.choice(self._ways)
+            if self._workers > 1 and not how:
+                workers = self._processes()
+                if workers:
+                    kill(self._random.choice(workers))
+                self._report.deaths["a worker"] = self._report.deaths.get("a worker", 0) + 1
+                continue
             if how:
                 await self._kill()  # and start again with the point
                 await self._start(f"{how}:{self._random.randint(1, 20)}")
-                with anyio.move_on_after(ARRIVES):
-                    await self._server.wait()
-                how = how if self._server.returncode is not None else ""
+                try:
+                    await self._wait_for_death()
+                except TimeoutError:
+                    how = ""
             await self._kill()
             self._report.deaths[how or "any moment"] = self._report.deaths.get(how or "any moment", 0) + 1
             await self._start("")
+
+    async def _wait_for_death(self) -> None:
+        """Wait until the chat has killed itself, or one of its workers has.
+
+        :raises TimeoutError: if it does not get to the point.
+        """
+        assert self._server is not None
+        if self._workers == 1:
+            with anyio.fail_after(ARRIVES):
+                await self._server.wait()
+            return
+        before = {worker.pid for worker in self._processes()}
+        await eventually(lambda: not before <= {worker.pid for worker in self._processes()}, ARRIVES)
 
     async def _disturb_network(self) -> None:
         fault = self._random.choice(["none", "cut", "stall", "nowhere"])
@@ -213,6 +250,12 @@ class Run:
         self._report.anomalies = check(self._events, rows, members)
         if damage != "ok":
             self._report.anomalies["damaged"] = [damage]
+
+
+def kill(process: psutil.Process) -> None:
+    """End a process at once, if it has not ended."""
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 def free_port() -> int:

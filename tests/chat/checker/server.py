@@ -18,7 +18,7 @@ from typing import Final
 
 import anyio
 
-from chat_app.__main__ import parse, serve
+from chat_app.__main__ import parse, serve, serve_workers
 from chat_app.log import Answer, Draft, Message, Publish, StorageError
 from chat_app.sqlite_log import SqliteLog
 
@@ -89,8 +89,12 @@ def kill() -> None:
 def main() -> None:
     """Serve the chat, with heartbeats quick enough to notice connections that lead nowhere."""
     options = parse()
+    heartbeats = {"ping_interval": 1.0, "ping_timeout": 1.5}
+    if options.workers > 1:
+        serve_workers(options, CrashingLog.open, **heartbeats)
+        return
     with closing(CrashingLog.open(options.database)) as log:
-        anyio.run(functools.partial(serve, options, log, ping_interval=1.0, ping_timeout=1.5))
+        anyio.run(functools.partial(serve, options, log, **heartbeats))
 
 
 if __name__ == "__main__":
