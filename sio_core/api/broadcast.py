@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Collection, Generator
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from sio_core.adapters.base import BroadcastOptions, SocketDetails
 from sio_core.api.generics import Data
 from sio_core.engineio.deadlines import NEVER, Timed
-from sio_core.errors import AckTimeout
+from sio_core.errors import AckTimeout, AdapterError, ClusterTimeout
 from sio_core.runtime import Waiter
 from sio_core.socketio.packet import RESERVED_EVENTS
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["DONE", "BroadcastOperator", "Done", "RemoteSocket", "check_event", "unpack"]
 
 NOBODY: Final[frozenset[str]] = frozenset()
+
+logger = logging.getLogger(__name__)
 
 
 class Done:
@@ -53,12 +56,15 @@ class Answers(Timed):
     """The acknowledgements of one broadcast, as they come.
 
     Complete when every node has said how many clients it has, and as many answers have come.
+
+    :param single: it is for one client: its answer is enough, whatever other nodes have to say.
     """
 
-    __slots__ = ("_clients", "_nodes", "_nodes_expected", "answers", "waiter")
+    __slots__ = ("_clients", "_nodes", "_nodes_expected", "_single", "answers", "waiter")
 
-    def __init__(self) -> None:
+    def __init__(self, single: bool) -> None:
         super().__init__()
+        self._single = single
         self._nodes_expected = -1
         self._nodes = 0
         self._clients = 0
@@ -83,12 +89,13 @@ class Answers(Timed):
             self._check()
 
     def _check(self) -> None:
-        if self._nodes == self._nodes_expected and len(self.answers) >= self._clients:
+        counted = self._nodes == self._nodes_expected and len(self.answers) >= self._clients
+        if counted or (self._single and self.answers):
             self.waiter.set(self.answers)
 
     def handle_deadline(self, now: float) -> None:
         self.deadline = NEVER
-        missing = max(self._clients - len(self.answers), 0)
+        missing = max(self._clients - len(self.answers), 0) or int(self._single)
         self.waiter.set(error=AckTimeout(self.answers, missing))
 
 
@@ -98,7 +105,16 @@ class BroadcastOperator(Generic[Data]):
     Rooms form a union; a socket receives one copy. No room at all means everyone.
     """
 
-    __slots__ = ("_compress", "_droppable", "_except", "_local", "_namespace", "_rooms", "_timeout")
+    __slots__ = (
+        "_compress",
+        "_droppable",
+        "_except",
+        "_local",
+        "_namespace",
+        "_rooms",
+        "_single",
+        "_timeout",
+    )
 
     def __init__(
         self,
@@ -109,6 +125,7 @@ class BroadcastOperator(Generic[Data]):
         local: bool = False,
         compress: bool = True,
         timeout: float | None = None,
+        single: bool = False,
     ) -> None:
         self._namespace = namespace
         self._rooms = rooms
@@ -117,6 +134,7 @@ class BroadcastOperator(Generic[Data]):
         self._local = local
         self._compress = compress
         self._timeout = timeout
+        self._single = single
 
     @property
     def namespace(self) -> Namespace[Data]:
@@ -132,11 +150,18 @@ class BroadcastOperator(Generic[Data]):
             self._local,
             self._compress,
             self._timeout,
+            self._single,
         )
 
     def _options(self) -> BroadcastOptions:
         return BroadcastOptions(
-            self._rooms, self._except, self._droppable, self._local, self._compress, self._timeout
+            self._rooms,
+            self._except,
+            self._droppable,
+            self._local,
+            self._compress,
+            self._timeout,
+            self._single,
         )
 
     def to(self, *rooms: str) -> BroadcastOperator[Data]:
@@ -208,13 +233,13 @@ class BroadcastOperator(Generic[Data]):
             seconds = namespace.hub.limits.ack_timeout
         options = self._options()
         options.timeout = seconds
-        answers = Answers()
+        answers = Answers(self._single)
         forget = namespace.broadcast_with_ack([event, *args], options, answers.count, answers.add)
         deadlines = namespace.hub.deadlines
         answers.deadline = namespace.hub.runtime.now() + seconds
         deadlines.schedule(answers)
         try:
-            answers.expect(1 if self._local else await namespace.adapter.server_count())
+            answers.expect(1 if self._local else await count_nodes(namespace))
             result: list[Any] = await answers.waiter.wait()
             return result
         except AckTimeout:
@@ -230,9 +255,18 @@ class BroadcastOperator(Generic[Data]):
         return await self.emit_with_ack(event, *args, timeout=timeout)
 
     async def fetch_sockets(self) -> list[RemoteSocket[Data]]:
-        """Return the chosen sockets, of every node."""
-        found = await self._namespace.adapter.fetch_sockets(self._options())
-        return [RemoteSocket(self._namespace, details) for details in found]
+        """Return the chosen sockets, of every node.
+
+        :raises ClusterTimeout: with the sockets that were found, if not all nodes have answered in time.
+        :raises AdapterError: if the other nodes cannot be asked.
+        """
+        namespace = self._namespace
+        try:
+            found = await namespace.adapter.fetch_sockets(self._options())
+        except ClusterTimeout as error:
+            error.partial[:] = [RemoteSocket(namespace, details) for details in error.partial]
+            raise
+        return [RemoteSocket(namespace, details) for details in found]
 
     def sockets_join(self, *rooms: str) -> Awaitable[None]:
         """Put the chosen sockets into rooms."""
@@ -250,6 +284,15 @@ class BroadcastOperator(Generic[Data]):
         return namespace.call_adapter(namespace.adapter.disconnect_sockets, self._options(), close)
 
 
+async def count_nodes(namespace: Namespace[Any]) -> int:
+    """Return how many nodes will say how many clients they have; -1 if that cannot be known."""
+    try:
+        return await namespace.adapter.server_count()
+    except AdapterError as error:  # those that can answer still may, until the time is over
+        logger.warning("the nodes of namespace %r cannot be counted: %s", namespace.name, error)
+        return -1
+
+
 class RemoteSocket(Generic[Data]):
     """A socket of this or another node, as it was when it was fetched.
 
@@ -262,7 +305,7 @@ class RemoteSocket(Generic[Data]):
     __slots__ = ("_operator", "data", "handshake", "id", "rooms")
 
     def __init__(self, namespace: Namespace[Data], details: SocketDetails) -> None:
-        self._operator: BroadcastOperator[Data] = BroadcastOperator(namespace, (details.id,))
+        self._operator: BroadcastOperator[Data] = BroadcastOperator(namespace, (details.id,), single=True)
         self.id = details.id
         self.handshake = details.handshake
         self.rooms = set(details.rooms)

@@ -364,7 +364,11 @@ class Service(ABC):
             self.draining = False
             self.now = runtime.now
             self._runtime = runtime
-            self.start(runtime)
+            try:
+                self.start(runtime)
+            except Exception:
+                self.end()
+                raise
             start_soon(run_clock, self.deadlines, runtime.now)
 
     async def settle(self) -> None:

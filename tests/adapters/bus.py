@@ -43,6 +43,8 @@ class Bus:
     def send(self, sender: BusDriver, payload: bytes, target: str | None) -> None:
         if self.away:
             raise ConnectionError("the bus is away")
+        if sender not in self.drivers:
+            return  # cut off, without noticing
         self.published.append(payload)
         for driver in self.drivers:
             if target is None or target in [adapter.uid for adapter in driver.adapters.values()]:
