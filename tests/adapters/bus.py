@@ -47,6 +47,8 @@ class Bus:
             return  # cut off, without noticing
         self.published.append(payload)
         for driver in self.drivers:
+            if driver is sender:
+                continue
             if target is None or target in [adapter.uid for adapter in driver.adapters.values()]:
                 self._pipes.setdefault((sender, driver), deque()).append(payload)
         if self.immediate:
@@ -62,7 +64,14 @@ class Bus:
         pipes = [(key, pipe) for key, pipe in self._pipes.items() if pipe]
         if not pipes:
             return False
-        (_, receiver), pipe = choice.choice(pipes) if choice is not None else pipes[0]
+        (sender, receiver), _ = choice.choice(pipes) if choice is not None else pipes[0]
+        return self.deliver_from(sender, receiver)
+
+    def deliver_from(self, sender: BusDriver, receiver: BusDriver) -> bool:
+        """Have the next message from one node to another arrive; ``False`` if there was none."""
+        pipe = self._pipes.get((sender, receiver))
+        if not pipe:
+            return False
         item = pipe.popleft()
         if receiver not in self.drivers:
             return True
