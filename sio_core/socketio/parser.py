@@ -152,23 +152,27 @@ class JsonParser(Parser):
 
     :param max_attachments: how many attachments a packet is sent with; recent clients refuse more than 10.
     :param allow_placeholder_reuse: whether a received packet may use one attachment in several places.
+    :param allow_nonfinite: whether a received number may be too large for a float (``1e400``): then it becomes an
+        infinity, as in JavaScript, and ``null`` when it is sent on.
     :param default: converts what nobody else can, as in :func:`json.dumps`; raises ``TypeError`` if it can't.
     :param reviver: called as in ``JSON.parse``: with each key (``""`` for the whole) and value of a received
         payload, inner ones first; the value is replaced by what it returns.
     """
 
-    __slots__ = ("_allow_placeholder_reuse", "_default", "_max_attachments", "_reviver")
+    __slots__ = ("_allow_nonfinite", "_allow_placeholder_reuse", "_default", "_max_attachments", "_reviver")
 
     def __init__(
         self,
         *,
         max_attachments: int = 10,
         allow_placeholder_reuse: bool = False,
+        allow_nonfinite: bool = False,
         default: Callable[[Any], Any] | None = None,
         reviver: Callable[[str, Any], Any] | None = None,
     ) -> None:
         self._max_attachments = max_attachments
         self._allow_placeholder_reuse = allow_placeholder_reuse
+        self._allow_nonfinite = allow_nonfinite
         self._default = default
         self._reviver = reviver
 
@@ -178,7 +182,7 @@ class JsonParser(Parser):
 
     def decoder(self, limits: Limits) -> Decoder:
         """Return a new decoder for one client."""
-        return JsonDecoder(limits, self._allow_placeholder_reuse, self._reviver)
+        return JsonDecoder(limits, self._allow_placeholder_reuse, self._reviver, self._allow_nonfinite)
 
     def encode(self, packet: Packet) -> list[str | bytes]:
         """Return the messages of one packet: its text, then its attachments."""
@@ -285,6 +289,7 @@ class JsonDecoder(Decoder):
     """
 
     __slots__ = (
+        "_allow_nonfinite",
         "_allow_reuse",
         "_attachments",
         "_depth",
@@ -305,9 +310,11 @@ class JsonDecoder(Decoder):
         limits: Limits,
         allow_placeholder_reuse: bool = False,
         reviver: Callable[[str, Any], Any] | None = None,
+        allow_nonfinite: bool = False,
     ) -> None:
         self._limits = limits
         self._allow_reuse = allow_placeholder_reuse
+        self._allow_nonfinite = allow_nonfinite
         self._reviver = reviver
         self._integer_bits = 0
         self._large_integer: re.Pattern[str] | None = None
@@ -512,6 +519,13 @@ class JsonDecoder(Decoder):
                 valid = True
             except ValueError:
                 pass
+        if not valid and self._allow_nonfinite and not _is_deeper(text, limits.json_depth):
+            # orjson refuses numbers that no float can hold. The names of those that are none are no JSON anywhere.
+            try:
+                value = json.loads(_SURROGATE_ESCAPE.sub(_mend_escape, text), parse_constant=_refuse_constant)
+                valid = True
+            except ValueError:
+                pass
         if not valid:
             # orjson has a bound of its own, which is looser than most.
             deeper = text.count("[") + text.count("{") > limits.json_depth and _is_deeper(
@@ -555,6 +569,10 @@ class JsonDecoder(Decoder):
         if not valid:
             raise InvalidPacket("invalid payload")
         return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)
 
 
 def _head(kind: int, count: int, namespace: str, ack_id: int | None) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import time
 
@@ -11,6 +12,7 @@ import pytest
 from conformance.peer.http import DisconnectedError, request_head
 from conformance.peer.socketio import Client
 from conformance.peer.websocket import TEXT, encode_frame, upgrade_headers
+from sio_core import Server
 from tests.helpers.processes import ServerProcess
 from tests.security.witness import PATIENCE, Stand, eventually, opening
 
@@ -329,3 +331,43 @@ async def test_a_server_with_few_descriptors_keeps_some(shell: str) -> None:
                 return (await stand.peer().open()).status == 200
 
             await eventually(is_let_in)
+
+
+# Defaults
+
+
+@pytest.mark.threat("T29")
+async def test_the_cookie_of_a_session_is_guarded(stand: Stand) -> None:
+    """There is none, unless it was asked for."""
+    assert (await stand.peer().open()).header("set-cookie") is None
+    (cookie,) = (await stand.peer("/cors/").open()).all("set-cookie")
+    assert cookie.split("; ")[1:] == ["Path=/", "HttpOnly", "Secure", "SameSite=Lax"]
+
+
+@pytest.mark.threat("T09")
+async def test_old_clients_are_refused(stand: Stand) -> None:
+    peer = stand.peer()
+    for eio in ("3", "2", None):
+        response = await peer.request("GET", peer.target(eio=eio))
+        assert response.json == {"code": 5, "message": "Unsupported protocol version"}
+        assert (await peer.refused(peer.target("websocket", eio=eio))).status == 400
+
+
+@pytest.mark.threat("T63")
+def test_it_listens_on_the_loopback_address() -> None:
+    for method in (Server.run, Server.listen):
+        assert inspect.signature(method).parameters["host"].default == "127.0.0.1"
+
+
+@pytest.mark.threat("T16")
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(TypeError, match="unknown option 'check_orgin'"):
+        Server(check_orgin=False)
+    for options in (
+        {"check_origin": "no"},
+        {"trusted_proxies": "10.0.0.0/33"},
+        {"ping_timeout": -1},
+        {"cors": 1},
+    ):
+        with pytest.raises(ValueError):
+            Server(**options)

@@ -658,6 +658,21 @@ def test_attachment_used_twice() -> None:
     assert decode(text, b"x", parser=JsonParser(allow_placeholder_reuse=True)).data == ["a", b"x", b"x"]
 
 
+def test_numbers_that_no_float_can_hold() -> None:
+    # Refused unless the application asks for them; then they are what they are in JavaScript, there and back.
+    parser = JsonParser(allow_nonfinite=True)
+    for text, value in (
+        ("1e400", math.inf),
+        ("-1e400", -math.inf),
+        ("1e-400", 0.0),
+        (r'["\ud800",1e999]', ["\ufffd", math.inf]),
+    ):
+        assert decode(f'2["a",{text}]', parser=parser).data == ["a", value]
+    assert parser.encode(Packet(EVENT, "/", ["a", math.inf])) == ['2["a",null]']
+    for text in ("NaN", "Infinity", "-Infinity", "1e400,", "[" * 65 + "1e400" + "]" * 65, "1" * 5_000):
+        assert refusal(f'2["a",{text}]', parser=parser).startswith("invalid payload"), text
+
+
 def test_count_with_leading_zeros() -> None:
     assert decode(f'5001-["a",{P0}]', b"x").data == ["a", b"x"]
     assert decode(f'5{"0" * 50}1-["a",{P0}]', b"x").data == ["a", b"x"]
