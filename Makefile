@@ -21,7 +21,7 @@ help:
 chat: $(RUNTIME) $(CLIENT) ## run the chat, on the compiled core if there is one; PORT=3000
 	@.ci/with-compiled $(COMPILED) $(BIN)/python -m chat_app --port $(PORT)
 
-test: lint unit conformance conformance-peers-smoke conformance-mutants autobahn fuzz-smoke clusters ## everything CI runs
+test: lint unit security conformance conformance-peers-smoke conformance-mutants autobahn fuzz-smoke clusters ## everything CI runs
 
 lint: $(DEVELOPMENT) ## style and types
 	$(BIN)/ruff check .
@@ -30,12 +30,17 @@ lint: $(DEVELOPMENT) ## style and types
 
 unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the test suite, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters || { \
+	$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters --ignore tests/security || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
-		$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters \
+		$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters --ignore tests/security \
 			--last-failed --last-failed-no-failures none; }
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered | tail -40
+
+security: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the threats of docs/threat-model.md, acted out against running servers
+	$(PYTEST) -q tests/security || { \
+		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
+		$(PYTEST) -q tests/security --last-failed --last-failed-no-failures none; }
 
 test-all: $(NODE_DEVELOPMENT) $(CLIENT) ## the suite on every CPython from 3.11 to 3.13 that is installed
 	@.ci/each-python '$(MAKE) unit'
