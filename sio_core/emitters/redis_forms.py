@@ -30,7 +30,10 @@ class Form(ABC):
 
 
 class RedisPublisher(SyncEmitter):
-    """An emitter for code that waits. See the classes made of it."""
+    """An emitter for code that waits. See the classes made of it.
+
+    What publishes raises ``AdapterError`` if Redis cannot be reached, or refuses.
+    """
 
     def __init__(
         self,
@@ -46,14 +49,20 @@ class RedisPublisher(SyncEmitter):
 
     def publish(self, message: Message) -> None:
         name, words = self._form.command(self.codec, message)
-        self._redis.execute(name, *words)
+        try:
+            self._redis.execute(name, *words)
+        except OSError as error:
+            raise AdapterError(f"not published: {error!r}") from error
 
     def close(self) -> None:
         self._redis.close()
 
 
 class AsyncRedisPublisher(AsyncEmitter):
-    """An emitter for coroutines. See the classes made of it."""
+    """An emitter for coroutines. See the classes made of it.
+
+    Awaiting what publishes raises ``AdapterError`` if Redis cannot be reached, or refuses.
+    """
 
     def __init__(
         self,
@@ -68,6 +77,7 @@ class AsyncRedisPublisher(AsyncEmitter):
         except ImportError as error:
             raise ImportError("this emitter needs coredis: pip install 'sio-core[redis]'") from error
         self._form = form
+        self._errors = (coredis.exceptions.RedisError, TimeoutError)
         options: dict[str, Any] = {
             "connect_timeout": TIMEOUT,
             "stream_timeout": TIMEOUT,
@@ -91,8 +101,11 @@ class AsyncRedisPublisher(AsyncEmitter):
         return self._execute(name, words)
 
     async def _execute(self, name: bytes, words: tuple[str | bytes | int, ...]) -> None:
-        async with self._client.connection_pool.acquire() as connection:
-            await connection.create_request(name, *words)
+        try:
+            async with self._client.connection_pool.acquire() as connection:
+                await connection.create_request(name, *words)
+        except self._errors as error:
+            raise AdapterError(f"not published: {error!r}") from error
 
     async def aclose(self) -> None:
         self._entered = False
