@@ -107,6 +107,7 @@ class Inspector:
         self._process = psutil.Process()
         self._libc = ctypes.CDLL(None)
         self.happened: list[list[Any]] = []
+        self.servers: dict[str, Server[Any]] = {}
 
     def census(self) -> dict[str, Any]:
         gc.collect()
@@ -128,6 +129,10 @@ class Inspector:
         """Seconds of processor time so far."""
         times = self._process.cpu_times()
         return times.user + times.system
+
+    def limit_hits(self) -> dict[str, dict[str, int]]:
+        """How often each limit of each server was hit so far."""
+        return {path: server.stats()["limit_hits"] for path, server in self.servers.items()}
 
     def errors(self) -> list[str]:
         """Take what was logged at ERROR."""
@@ -190,7 +195,7 @@ def build(path: str, inspector: Inspector) -> Server[Any]:
         io.of("/guarded"),
         io.of(re.compile(r"^/dynamic-[a-z0-9]+$")),
     ):
-        add_listeners(namespace, io, inspector)
+        add_listeners(namespace, inspector)
     return io
 
 
@@ -214,7 +219,7 @@ def refuse_banned(client: Any) -> None:
         raise ValueError(f"a secret of the application, {auth['fail']}")
 
 
-def add_listeners(namespace: Any, io: Server[Any], inspector: Inspector) -> None:
+def add_listeners(namespace: Any, inspector: Inspector) -> None:
     @namespace.on("connection")
     def connected(client: Any) -> None:
         client.data["user"] = client.handshake.auth.get("user")
@@ -273,8 +278,6 @@ def add_listeners(namespace: Any, io: Server[Any], inspector: Inspector) -> None
 
     @namespace.on("inspect")
     def inspect(client: Any, what: str) -> Any:
-        if what == "limit_hits":
-            return io.stats()["limit_hits"]
         return getattr(inspector, what)()
 
 
@@ -335,7 +338,8 @@ def main() -> None:
     journal = Journal()
     logging.basicConfig(level=logging.INFO, handlers=[journal])
     inspector = Inspector(journal, count_trio_tasks if options.shell == "trio" else count_asyncio_tasks)
-    servers = [build(path, inspector) for path in OPTIONS]
+    inspector.servers = {path: build(path, inspector) for path in OPTIONS}
+    servers = list(inspector.servers.values())
     if options.shell == "uvicorn":
         serve_uvicorn(servers, options.port)
     elif options.shell == "trio":

@@ -196,6 +196,7 @@ class Stand:
         self.may_keep: frozenset[str] = frozenset()
         self.witness: Witness
         self.before: dict[str, Any] = {}
+        self.hits_before: dict[str, dict[str, int]] = {}
 
     def peer(self, path: str = "/socket.io/") -> Peer:
         """A stranger at the server of a path."""
@@ -209,10 +210,9 @@ class Stand:
         return happened
 
     async def hits(self, name: str, path: str = "/socket.io/") -> int:
-        """Return how often a limit was hit."""
-        client = await self.peer(path).client("websocket")
-        (hits,) = await client.call("inspect", "limit_hits")
-        return int(hits.get(name, 0))
+        """Return how often a limit of a server was hit since the attack began."""
+        hits = (await self.witness.inspect("limit_hits"))[path].get(name, 0)
+        return int(hits) - int(self.hits_before[path].get(name, 0))
 
     @asynccontextmanager
     async def cpu(self) -> AsyncIterator[list[float]]:
@@ -263,6 +263,7 @@ async def opening(process: ServerProcess, shell: str) -> AsyncIterator[Stand]:
     stand.witness = witness = Witness(client)
     await stand.happened()
     await witness.inspect("lines")
+    stand.hits_before = await witness.inspect("limit_hits")
     stand.before = await witness.inspect("census")
     started = time.monotonic()
     try:
