@@ -31,6 +31,8 @@ from chat_app.__main__ import STATIC
 from sio_core import ConnectError, Cookie, Cors, Limits, Namespace, Recovery, Server
 
 SHELLS = ("uvloop", "trio", "uvicorn")
+OWN_WEBSOCKETS = "uvicorn-protocol"
+"""uvicorn again, with our own connection code for the WebSockets of ``/socket.io/``."""
 
 TIMES: dict[str, Any] = {
     "header_time": 1.0,
@@ -298,7 +300,7 @@ async def serve(servers: list[Server[Any]], port: int) -> None:
                 return
 
 
-def serve_uvicorn(servers: list[Server[Any]], port: int) -> None:
+def serve_uvicorn(servers: list[Server[Any]], port: int, **options: Any) -> None:
     import uvicorn
 
     *others, last = servers
@@ -310,7 +312,7 @@ def serve_uvicorn(servers: list[Server[Any]], port: int) -> None:
         handle.bind(("127.0.0.1", port))
         handle.listen(2_048)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it raises the signal once more at its end
-        settings = {"log_config": None, "timeout_graceful_shutdown": 1, "timeout_keep_alive": 2}
+        settings = {"log_config": None, "timeout_graceful_shutdown": 1, "timeout_keep_alive": 2, **options}
 
         class Announcing(uvicorn.Server):
             async def startup(self, sockets: Any = None) -> None:
@@ -329,7 +331,7 @@ def announce(port: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shell", choices=SHELLS)
+    parser.add_argument("shell", choices=[*SHELLS, OWN_WEBSOCKETS])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--files", type=int, help="descriptors that the process may have")
     options = parser.parse_args()
@@ -342,6 +344,8 @@ def main() -> None:
     servers = list(inspector.servers.values())
     if options.shell == "uvicorn":
         serve_uvicorn(servers, options.port)
+    elif options.shell == OWN_WEBSOCKETS:
+        serve_uvicorn(servers, options.port, ws=servers[0].uvicorn_protocol)
     elif options.shell == "trio":
         anyio.run(serve, servers, options.port, backend="trio")
     else:

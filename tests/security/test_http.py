@@ -52,8 +52,7 @@ async def test_a_body_over_the_limit_is_refused_from_its_head(stand: Stand) -> N
     session = await peer.polling()
     response = await peer.exchange(head_of(session, ("Content-Length", str(LIMIT + 1))))
     assert response.status == 413
-    await session.send("40")
-    assert (await session.poll())[0].startswith('40{"sid":')  # a client's mistake, not the end of its session
+    await peer.join(session)  # a client's mistake, not the end of its session
     assert await stand.hits("max_http_buffer_size") == 1
 
 
@@ -310,10 +309,7 @@ async def test_an_upgrade_that_does_not_happen_leaves_polling_usable(stand: Stan
     await wrong.send('42["ran"]')
     async with asyncio.timeout(PATIENCE):
         await wrong.wait_closed()
-    await session.send("40")
-    answer = "".join(str(packet) for packet in await session.poll())
-    while "40" not in answer:
-        answer += "".join(str(packet) for packet in await session.poll())
+    await peer.join(session)
     assert [entry for entry in await stand.happened() if entry[0] == "ran"] == []
 
 

@@ -295,7 +295,8 @@ async def test_what_carries_secrets_is_not_compressed(stand: Stand) -> None:
     session = await stand.peer().polling(gzip)
     await session.send('40{"padding":"' + "x" * 500 + '"}')
     response = await session.get(gzip)
-    assert response.text.startswith("40")
+    while not response.text.startswith("40"):
+        response = await session.get(gzip)
     assert response.header("content-encoding") is None
     await session.send('42["pour",1,50000]')
     response = await session.get(gzip)

@@ -23,6 +23,7 @@ from conformance.peer.websocket import (
 )
 from sio_core import Cors, Limits
 from sio_core.wire.websocket import WebSocket as ServerWebSocket
+from tests.security.application import OWN_WEBSOCKETS, SHELLS
 from tests.security.witness import PATIENCE, Peer, Stand
 
 pytestmark = pytest.mark.anyio
@@ -31,8 +32,10 @@ LIMIT = 1_000_000
 FRAGMENTS = 4_096
 KEY = "A" * 22 + "=="
 
-standalone = pytest.mark.parametrize("shell", ["uvloop", "trio"])
-"""What reads frames is our own code there, and in uvicorn with ``io.uvicorn_protocol``; else it is uvicorn's."""
+own_frames = pytest.mark.parametrize("shell", ["uvloop", "trio", OWN_WEBSOCKETS])
+"""What reads frames is our own code there."""
+own_frames_of_all_servers = pytest.mark.parametrize("shell", ["uvloop", "trio"])
+every_reader = pytest.mark.parametrize("shell", [*SHELLS, OWN_WEBSOCKETS])
 
 
 async def open_websocket(peer: Peer) -> WebSocket:
@@ -63,6 +66,7 @@ async def answered(websocket: WebSocket, message: str) -> None:
 
 @pytest.mark.threat("T21")
 @pytest.mark.parametrize("length", [2**63 - 1, 17 * LIMIT])
+@every_reader
 async def test_a_frame_that_is_announced_too_large_is_refused_unread(stand: Stand, length: int) -> None:
     websocket = await open_websocket(stand.peer())
     await websocket.connection.send(b"\x81\xff" + length.to_bytes(8, "big") + b"maskx")
@@ -70,6 +74,7 @@ async def test_a_frame_that_is_announced_too_large_is_refused_unread(stand: Stan
 
 
 @pytest.mark.threat("T21")
+@every_reader
 async def test_a_message_of_the_limit_passes_and_one_byte_more_does_not(stand: Stand) -> None:
     peer = stand.peer()
     client = await peer.client("websocket")
@@ -121,7 +126,7 @@ async def negotiated(peer: Peer, offer: str = "permessage-deflate") -> tuple[Web
 
 
 @pytest.mark.threat("T22")
-@standalone
+@own_frames
 async def test_compression_is_off_unless_it_was_asked_for(stand: Stand) -> None:
     _, extensions = await negotiated(stand.peer())
     assert extensions is None
@@ -144,7 +149,7 @@ async def test_a_bomb_of_compressed_zeros(stand: Stand) -> None:
 
 
 @pytest.mark.threat("T22")
-@standalone
+@own_frames_of_all_servers
 async def test_odd_offers_of_compression_are_refused(stand: Stand) -> None:
     peer = stand.peer("/deflate/")
     for offer in (
@@ -161,7 +166,7 @@ async def test_odd_offers_of_compression_are_refused(stand: Stand) -> None:
 
 
 @pytest.mark.threat("T23")
-@standalone
+@own_frames
 async def test_endless_fragments_are_refused(stand: Stand) -> None:
     peer = stand.peer()
     for content in (b"", b"x"):
@@ -183,7 +188,7 @@ async def test_endless_fragments_are_refused(stand: Stand) -> None:
 
 
 @pytest.mark.threat("T23")
-@standalone
+@own_frames
 async def test_a_message_may_not_stay_unfinished(stand: Stand) -> None:
     websocket = await open_websocket(stand.peer())
     await websocket.send("40")
@@ -193,6 +198,7 @@ async def test_a_message_may_not_stay_unfinished(stand: Stand) -> None:
 
 
 @pytest.mark.threat("T23")
+@every_reader
 async def test_many_ordinary_messages_are_no_flood(stand: Stand) -> None:
     """Just below each bound, and for a long time: whole messages and fragmented ones, on one connection."""
     client = await stand.peer().client("websocket")
@@ -205,7 +211,7 @@ async def test_many_ordinary_messages_are_no_flood(stand: Stand) -> None:
 
 
 @pytest.mark.threat("T24")
-@standalone
+@own_frames
 async def test_pings_of_a_peer_that_does_not_read_do_not_pile_up(stand: Stand) -> None:
     peer = stand.peer()
     before = await stand.witness.inspect("census")
@@ -270,6 +276,7 @@ BAD_FRAMES = {
 
 
 @pytest.mark.threat("T25", "T26")
+@every_reader
 async def test_frames_that_break_the_protocol(stand: Stand) -> None:
     peer = stand.peer()
     for name, (code, frames) in BAD_FRAMES.items():
@@ -366,8 +373,7 @@ async def test_pages_of_other_origins_are_refused(stand: Stand, path: str) -> No
         assert (await peer.refused(peer.target("websocket", sid=session.sid), headers)).text == "Forbidden"
         assert (await session.get(headers)).status == 403
         assert (await session.post("42", [*headers, ("Content-Type", "text/plain")])).status == 403
-    await session.send("40")
-    assert str((await session.poll())[0]).startswith("40")
+    await peer.join(session)
 
 
 @pytest.mark.threat("T29")
@@ -393,7 +399,7 @@ def test_everybody_with_credentials_cannot_be_asked_for() -> None:
 
 
 @pytest.mark.threat("T30")
-@pytest.mark.parametrize("shell", ["uvicorn"])
+@pytest.mark.parametrize("shell", ["uvicorn", OWN_WEBSOCKETS])
 async def test_websockets_that_vanish_under_asgi(stand: Stand) -> None:
     """Before and after every message, with and without a closing handshake."""
     peer = stand.peer()

@@ -148,6 +148,13 @@ class Peer(Bench):
             return True
         return False
 
+    async def join(self, session: PollingSession) -> None:
+        """Join the main namespace by polling: the session must be usable."""
+        await session.send("40")
+        async with asyncio.timeout(PATIENCE):
+            while not any(str(packet).startswith('40{"sid":') for packet in await session.poll()):
+                pass
+
     async def until_end(self, connection: Connection) -> bytes:
         """Return everything that still comes, to the end of the connection."""
         async with asyncio.timeout(PATIENCE):
