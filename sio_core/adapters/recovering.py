@@ -78,9 +78,10 @@ class Unpublished:
 class Claim:
     """A lost session that a client wants to continue, and what has been published since it was claimed."""
 
-    __slots__ = ("fields", "live", "missed", "rooms")
+    __slots__ = ("fields", "live", "missed", "offset", "rooms")
 
     def __init__(self) -> None:
+        self.offset = ""
         self.fields: dict[str, Any] = {}
         self.rooms: set[str] = set()
         self.missed: list[Message] = []
@@ -385,6 +386,7 @@ class RecoveringClusterAdapter(ClusterAdapter):
             offset = start
         if not offset:
             return "it has seen no offset"
+        claim.offset = offset
         key = self.offset_key(offset)
         if isinstance(floor, str) and key < self.offset_key(floor):
             return "it was sent events that it would be sent again"
@@ -409,11 +411,14 @@ class RecoveringClusterAdapter(ClusterAdapter):
         missed: deque[list[Encoded]] = deque()
         seen: dict[str, int] = {}
         known: set[str] = set()
+        seen_key = self.offset_key(claim.offset)
         last = ""
         for message in [*claim.missed, *claim.live]:
             offset = message.offset
             if offset is None or offset in known or not is_recoverable(message):
                 continue
+            if self.offset_key(offset) <= seen_key:
+                continue  # this node was behind the one that the client comes from
             known.add(offset)
             last = offset
             if message.seq is not None:

@@ -165,6 +165,9 @@ class Cluster:
 
     def expect(self, sender: str, expected: list[Any], receivers: tuple[str, ...]) -> None:
         """Check that one event has reached its receivers, once, and nobody else has received anything."""
+        if sender.startswith("n") and not self.driver.node_keeps_order:
+            for client in receivers:
+                wait_until(lambda client=client: bool(self.received(client)), f"{client} received {expected}")
         self.fence(sender)
         for client in self.names:
             wanted = [expected] if client in receivers else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.clusters.engines import Engine, PostgreSQL, Redis
+from tests.clusters.engines import Engine, MongoDB, PostgreSQL, Redis
 
 __all__ = ["DRIVERS", "Driver"]
 
@@ -23,6 +23,7 @@ class Driver:
     :ivar emitter: the name of the emitter that goes with it.
     :ivar official_emitter: whether the official emitter goes with it, and works.
     :ivar all_rooms: whether it has ``all_rooms()``.
+    :ivar node_keeps_order: whether what an official server publishes stays in order.
     :ivar json_server_events: whether bytes in the events of servers become JSON, as its official counterpart has it.
     """
 
@@ -36,6 +37,7 @@ class Driver:
     emitter: str | None = None
     official_emitter: bool = False
     all_rooms: bool = False
+    node_keeps_order: bool = True
     json_server_events: bool = False
 
 
@@ -90,4 +92,13 @@ DRIVERS = [
         {"channel_prefix": "chat", "payload_threshold": 100},
         {"channelPrefix": "chat", "payloadThreshold": 100},
     ),
+    Driver(
+        "mongo, by age",
+        MongoDB,
+        "mongo",
+        {"add_created_at_field": True},
+        {"addCreatedAtField": True},
+        node_keeps_order=False,
+    ),
+    Driver("mongo, capped", MongoDB, "mongo", node_keeps_order=False),
 ]

@@ -230,7 +230,14 @@ class PostgreSQL(Engine):
 
 
 class MongoDB(Engine):
-    """SecantusDB, which speaks MongoDB's protocol and has change streams."""
+    """SecantusDB, which speaks MongoDB's protocol and has change streams.
+
+    :param is_durable: whether what it has answered is on disk, which makes it slower.
+    """
+
+    def __init__(self, is_durable: bool = False) -> None:
+        super().__init__()
+        self._is_durable = is_durable
 
     @property
     def url(self) -> str:
@@ -238,7 +245,9 @@ class MongoDB(Engine):
 
     def command(self) -> list[str]:
         server = Path(sys.executable).with_name("secantusd-py")
-        return [str(server), "--port", str(self.port), "--storage-path", str(self._directory / "data")]
+        storage = str(self._directory / "data")
+        durable = ["--sync-on-commit"] if self._is_durable else []
+        return [str(server), "--port", str(self.port), "--storage-path", storage, *durable]
 
     def answers(self) -> bool:
         try:

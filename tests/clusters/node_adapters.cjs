@@ -27,7 +27,8 @@ const COLLECTION = "socket.io-adapter-events";
 
 async function mongoCollection(url, ttl) {
   const { MongoClient } = require("mongodb");
-  const client = new MongoClient(url);
+  // Otherwise the events of servers hold objects of the driver where there were bytes.
+  const client = new MongoClient(url, { promoteBuffers: true });
   await client.connect();
   const database = client.db(DATABASE);
   try {

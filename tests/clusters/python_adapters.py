@@ -25,4 +25,8 @@ def make_adapter(driver: str, url: str, options: dict[str, Any]) -> Any:
         from sio_core.adapters.postgres import Postgres
 
         return Postgres(url, **options)
+    if driver == "mongo":
+        from sio_core.adapters.mongo import Mongo
+
+        return Mongo(url, database="cluster", **options)
     raise ValueError(f"there is no driver {driver!r}")
