@@ -94,6 +94,7 @@ async def test_operators_reach_the_sockets_of_every_node() -> None:
         await nodes[1].io.in_(nodes[2].client.id).sockets_leave("some")
         assert [node.client.rooms for node in nodes] == [{"all", "some"}, {"all", "some"}, {"all"}]
         await nodes[2].io.to("some").except_(nodes[0].client.id).emit("x")
+        await settle()
         assert [len(node.client.events) for node in nodes] == [0, 1, 0]
         await nodes[2].io.in_("some").disconnect_sockets()
         await settle()
@@ -259,6 +260,7 @@ async def test_what_waits_to_be_published_is_bounded(name: str, bound: int) -> N
         with pytest.raises(AdapterError, match=f"limits.{name}"):
             await published[-1]
         await published[0]
+        await settle()
         hits = nodes[0].io.stats()["limit_hits"][name]
         assert 10 < hits < 20
         assert nodes[0].driver.lost == hits
