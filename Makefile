@@ -53,6 +53,7 @@ conformance: $(SET_UP) browser ## our server on every shell, judged by the confo
 	.ci/twice $(BIN)/python -m conformance --stricter --start "$(OURS)"
 	.ci/twice $(BIN)/python -m conformance --stricter --without client --start "$(OURS) --shell trio"
 	.ci/twice $(BIN)/python -m conformance --without wire,client --start "$(OURS) --shell uvicorn"
+	.ci/twice $(BIN)/python -m conformance --without wire,client --start "$(OURS) --workers 2"
 
 conformance-peers: $(SET_UP) browser ## the official server and python-socketio, and the table of scores
 	$(BIN)/python -m conformance.peers --ours --html build/conformance.html --json build/conformance.json
@@ -115,6 +116,9 @@ chat-check-workers: $(SET_UP) ## the same with four workers, killed one at a tim
 
 bench: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) ## all servers, one load; results in benchmarks/results
 	$(BIN)/python -m benchmarks
+
+bench-workers: $(DEVELOPMENT) $(CLIENT) compile ## one process against several workers
+	$(BIN)/python -m benchmarks.workers
 
 bench-chat: $(DEVELOPMENT) $(CLIENT) ## messages the chat stores and acknowledges
 	$(BIN)/python -m benchmarks.chat

@@ -140,12 +140,12 @@ def free_port() -> int:
 
 
 class RunningServer:
-    """A server process on its core, from accepting connections to having ended."""
+    """A server process on its cores, from accepting connections to having ended."""
 
-    def __init__(self, command: list[str], place: Path, port: int, core: int) -> None:
+    def __init__(self, command: list[str], place: Path, port: int, *cores: int) -> None:
         self.port = port
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        with pinned(core):
+        with pinned(*cores):
             self._process = subprocess.Popen(
                 command,
                 cwd=place,

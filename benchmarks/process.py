@@ -12,10 +12,10 @@ PROC = Path("/proc")
 
 
 @contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """What is started inside runs on this core only."""
+def pinned(*cores: int) -> Iterator[None]:
+    """What is started inside runs on these cores only."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:

@@ -19,6 +19,8 @@ class Options:
     """The adapter of a cluster, by its name in ``tests/clusters``."""
     engine: str | None
     """The address of what carries it."""
+    workers: int
+    """Processes; only for ours on uvloop."""
 
 
 def read_options(*variants: str) -> Options:
@@ -30,4 +32,5 @@ def read_options(*variants: str) -> Options:
     parser.add_argument("--recovery", action="store_true")
     parser.add_argument("--adapter")
     parser.add_argument("--engine")
+    parser.add_argument("--workers", type=int, default=1)
     return Options(**vars(parser.parse_args()))

@@ -55,7 +55,7 @@ def main() -> None:
     options = read_options("uvloop", "asyncio", "trio", "uvicorn", "uvicorn-protocol")
     io = application(options)
     if options.variant == "uvloop":
-        io.run(HOST, options.port)
+        io.run(HOST, options.port, workers=options.workers)
     elif options.variant == "trio":
         io.run(HOST, options.port, backend="trio")
     elif options.variant == "asyncio":
