@@ -11,12 +11,11 @@ import anyio.to_thread
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient, MongoClient
-from pymongo.errors import BulkWriteError, CollectionInvalid, OperationFailure
-from pymongo.uri_parser import parse_uri
+from pymongo.errors import BulkWriteError, CollectionInvalid, OperationFailure, PyMongoError
 
 from sio_core.adapters.mongo_documents import READING
 
-__all__ = ["Events", "Stream", "is_lost_token"]
+__all__ = ["RAW", "Events", "Stream", "is_lost_token", "is_made_already", "make_client", "making"]
 
 WAIT: Final = 1_000
 """Milliseconds after which MongoDB tells a reader that there is nothing."""
@@ -37,6 +36,37 @@ LOST: Final = frozenset((9, 136, 222, 280, 286))
 """The codes that say that reading cannot go on where it was: the place is not known, or not any more."""
 
 RAW: Final = CodecOptions(document_class=RawBSONDocument)
+"""Documents stay as they are."""
+
+
+def make_client(url: str, is_asyncio: bool) -> Any:
+    """Return a client, of pymongo's two kinds, that does not wait for a server for long."""
+    settings: dict[str, Any] = {"appname": "sio_core"}
+    query = url.partition("?")[2].lower()
+    for name in ("serverSelectionTimeoutMS", "connectTimeoutMS"):
+        if name.lower() not in query:
+            settings[name] = CONNECT_TIME
+    return (AsyncMongoClient if is_asyncio else MongoClient)(url, **settings)
+
+
+def making(database: Any, name: str, capped_size: int, expire_after: float | None) -> list[Callable[[], Any]]:
+    """Return what is to be called to make a collection; the first fails if it is there.
+
+    :param expire_after: seconds for which documents are kept; ``None`` if it is bounded by its size, in bytes.
+    """
+    if expire_after is None:
+        return [functools.partial(database.create_collection, name, capped=True, size=capped_size)]
+    index = functools.partial(
+        database[name].create_index, [("createdAt", 1)], expireAfterSeconds=round(expire_after)
+    )
+    return [functools.partial(database.create_collection, name), index]
+
+
+def is_made_already(error: PyMongoError) -> bool:
+    """Whether a collection could not be made because it is there."""
+    return isinstance(error, CollectionInvalid) or (
+        isinstance(error, OperationFailure) and error.code == EXISTS
+    )
 
 
 class Events:
@@ -58,23 +88,13 @@ class Events:
         expire_after: float | None,
         is_asyncio: bool,
     ) -> None:
-        settings: dict[str, Any] = {"appname": "sio_core"}
-        given = (
-            {name.lower() for name in parse_uri(url, validate=False)["options"]}
-            if "+srv" not in url
-            else set()
-        )
-        if "serverselectiontimeoutms" not in given:
-            settings["serverSelectionTimeoutMS"] = CONNECT_TIME
-        if "connecttimeoutms" not in given:
-            settings["connectTimeoutMS"] = CONNECT_TIME
         self._capped_size = capped_size
         self._expire_after = expire_after
         self._making = anyio.Lock()
         self._is_made = False
         self._is_asyncio = is_asyncio
         self._threads = anyio.CapacityLimiter(THREADS)
-        self._client: Any = (AsyncMongoClient if is_asyncio else MongoClient)(url, **settings)
+        self._client = make_client(url, is_asyncio)
         self._database = self._client[database]
         self._name = collection
         self._raw = self._database.get_collection(collection, codec_options=RAW)
@@ -90,24 +110,13 @@ class Events:
     async def _make(self) -> None:
         async with self._making:
             if not self._is_made:
-                await self._make_collection()
+                try:
+                    for step in making(self._database, self._name, self._capped_size, self._expire_after):
+                        await self.call(step)
+                except PyMongoError as error:
+                    if not is_made_already(error):
+                        raise
                 self._is_made = True
-
-    async def _make_collection(self) -> None:
-        options: dict[str, Any] = {}
-        if self._expire_after is None:
-            options = {"capped": True, "size": self._capped_size}
-        try:
-            await self.call(self._database.create_collection, self._name, **options)
-        except CollectionInvalid:
-            return
-        except OperationFailure as error:
-            if error.code != EXISTS:
-                raise
-            return
-        if self._expire_after is not None:
-            seconds = round(self._expire_after)
-            await self.call(self._collection.create_index, [("createdAt", 1)], expireAfterSeconds=seconds)
 
     async def insert(self, documents: list[bytes]) -> None:
         """Insert documents in their order. What is there already, of an attempt that seemed to fail, stays."""

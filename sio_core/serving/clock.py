@@ -22,10 +22,6 @@ ATTEMPTS: Final = 5
 """Times that this is tried: where every turn stalls, deadlines are met all the same."""
 
 
-TOGETHER: Final = 0.005
-"""Seconds between two looks: the heartbeats of thousands of clients come due one by one, and are met together."""
-
-
 async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
     """Run the deadlines of a server as they pass, until cancelled.
 
@@ -37,20 +33,17 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
         earlier.set()
 
     deadlines.on_earlier = wake
-    next_look = 0.0
     try:
         while True:
             earlier = anyio.Event()
             at = deadlines.next
             moment = now()
-            delay = max(at, next_look) - moment
+            delay = at - moment
             if delay > 0:
                 with anyio.move_on_after(delay if at != NEVER else None):
                     await earlier.wait()
                 continue
-            moment = await read_what_has_come(-delay > STALLED, moment, now)
-            deadlines.run(moment)
-            next_look = moment + TOGETHER
+            deadlines.run(await read_what_has_come(-delay > STALLED, moment, now))
     finally:
         deadlines.on_earlier = None
 
