@@ -22,6 +22,7 @@ from tests.adapters.nodes import advance, cluster
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.feature(205, 218)
 async def test_a_broadcast_reaches_every_node_once() -> None:
     async with cluster(Bus()) as nodes:
         await nodes[0].io.emit("hello", 1, {"two": b"3"})
@@ -416,6 +417,7 @@ async def test_a_server_publishes_what_is_left_before_it_ends() -> None:
     async with cluster(bus, 2) as nodes:
         waiting = [nodes[0].io.emit("x", n) for n in range(10)]
         await nodes[0].io.close()
+        await settle()
         assert [event[1] for event in nodes[1].client.events] == list(range(10))
         for published in waiting:
             await published
@@ -492,6 +494,7 @@ async def test_it_can_be_opened_again() -> None:
 class TestHeartbeats:
     """Nodes that know each other by name."""
 
+    @pytest.mark.feature(206)
     async def test_a_silent_node_is_given_up_and_nobody_waits_for_it(self) -> None:
         bus = Bus()
         async with cluster(bus, 3, HeartbeatBusAdapter) as nodes:
@@ -514,6 +517,7 @@ class TestHeartbeats:
         bus = Bus()
         async with cluster(bus, 2, HeartbeatBusAdapter) as nodes:
             await nodes[1].io.close()
+            await settle()
             assert await nodes[0].adapter.server_count() == 1
             assert decode(bus.published[-1]).type == 13
 

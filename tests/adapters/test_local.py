@@ -82,6 +82,7 @@ async def workers(count: int = 3, **options: Any) -> AsyncGenerator[tuple[Machin
         machine.close()
 
 
+@pytest.mark.feature(213)
 async def test_a_broadcast_reaches_every_worker_once() -> None:
     async with workers() as (_, (one, two, three)):
         await one.io.emit("hello", 1, {"two": b"3"})

@@ -45,6 +45,7 @@ EMITS: dict[str, tuple[dict[str, Any], list[Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", EMITS)
+@pytest.mark.feature(207, 208, 210, 211, 212)
 def test_emit(cluster: Cluster, case: str) -> None:
     target, args, receivers = EMITS[case]
     for sender in NAMES:
@@ -306,6 +307,7 @@ def test_ask_one_socket(cluster: Cluster) -> None:
     indirect=True,
     ids=lambda driver: driver.name,
 )
+@pytest.mark.feature(209)
 def test_all_rooms(cluster: Cluster) -> None:
     for asker in NAMES:
         assert cluster.servers[asker]("all_rooms") == sorted([*ROOMS, *cluster.ids.values()])

@@ -47,6 +47,7 @@ class PrintedLater(AsyncEmitter):
         self.closed = True
 
 
+@pytest.mark.feature(217)
 def test_the_messages_are_those_of_the_official_emitters() -> None:
     emitter = Printed()
     emitter.emit("hello", 1, "two")
