@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from tests.clusters.cluster import PATIENCE, Cluster, wait_until
 from tests.clusters.drivers import DRIVERS, Driver
 from tests.clusters.engines import Redis
 from tests.clusters.peers import Peer
+from tests.faults.proxy import FaultProxy
 
 LOSSLESS = "redis-streams"
 
@@ -308,3 +310,41 @@ def test_a_stream_that_was_trimmed_too_early_is_noticed() -> None:
         assert numbers == sorted(set(numbers))
         assert len(numbers) < 300
         wait_until(lambda: stats(cluster.servers["p2"])["gaps"] == 1, "the gap is counted")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("driver", FAMILY, ids=lambda driver: driver.name)
+def test_a_node_that_has_gone_deaf_notices(driver: Driver) -> None:
+    """Its connections stay open, and nothing comes: it must not take that for silence."""
+    with (
+        Redis() as engine,
+        Cluster(driver, engine, ("p1",)) as cluster,
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(FaultProxy(engine.port).running()) as proxy,
+    ):
+        cluster.engine = Redis()  # of which only the address is used
+        cluster.engine.port = proxy.port
+        cluster.add_server("p2")
+        cluster.ids["p2"] = cluster.connect("p2", "p2")["id"]
+        cluster.names = ("p1", "p2")
+        cluster.settle()
+        talk = Talk(cluster)
+        for link in proxy.links:
+            portal.call(link.down.hold)
+        start = time.monotonic()
+        with talk:
+            wait_until(lambda: stats(cluster.servers["p2"])["degraded"], "the deaf one notices", 16.0)
+            noticed = time.monotonic() - start
+            wait_until(lambda: degraded(cluster) == [False, False], "it hears again", HEALED)
+            before = talk.sent
+            wait_until(lambda: talk.sent > before + 10, "they talk")
+        assert noticed <= 15.5
+        assert talk.slowest < AT_ONCE + hold_time(cluster)
+        cluster.clients("wait", name="p2", last=["talk", talk.sent - 1], seconds=PATIENCE)
+        numbers = heard(cluster, "p2")
+        if driver.adapter == LOSSLESS:
+            assert numbers == list(range(talk.sent))
+        else:
+            assert numbers == sorted(set(numbers))
+            assert len(numbers) < talk.sent
