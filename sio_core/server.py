@@ -205,9 +205,9 @@ class Server(Service, Generic[Data]):
         super().become_worker(link)
         if self._chooses_adapter:
             self._driver = Local()
-            self._hub.use_adapter(self._driver)
         if isinstance(self._driver, Local):
             self._driver.join(link.bus)
+            self._hub.use_adapter(self._driver)
         else:
             link.bus.close()
 

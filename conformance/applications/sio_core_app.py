@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
+import os
 import re
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
@@ -59,6 +62,8 @@ def build(profile: str) -> Server[Any]:
     io: Server[Any] = Server(allow_request=allow_request, check_origin=profile == "stricter", **options)
     configure_engine(io)
     history: dict[str, list[list[Any]]] = {}
+    io.on_server_event("reasons", lambda sid: history.get(sid, []))
+    io.on_server_event("close-of", lambda name, sid: close_socket(io.of(name), sid))
     guarded = [io.of("/protected"), io.of(re.compile(r"^/guarded-[a-z0-9]+$"))]
     for namespace in guarded:
         namespace.use(protect)
@@ -122,7 +127,7 @@ def serve(io: Server[Any], socket: Any, history: dict[str, list[list[Any]]]) -> 
         room_listeners(socket),
         broadcast_listeners(socket),
         leaving_listeners(io, socket),
-        state_listeners(socket, history),
+        state_listeners(io, socket, history),
     ):
         for name, listener in listeners.items():
             socket.on(name)(listener)
@@ -233,6 +238,9 @@ def room_listeners(socket: Any) -> dict[str, Listener]:
     async def fetch(room: str) -> list[str]:
         return sorted(found.id for found in await namespace.in_(room).fetch_sockets())
 
+    async def count() -> int:
+        return len(await namespace.fetch_sockets())
+
     return {
         "join": lambda room: reply_nothing(socket.join(room)),
         "leave": lambda room: reply_nothing(socket.leave(room)),
@@ -241,7 +249,7 @@ def room_listeners(socket: Any) -> dict[str, Listener]:
         "gather": lambda source, room: reply_nothing(namespace.in_(source).sockets_join(room)),
         "scatter": lambda source, room: reply_nothing(namespace.in_(source).sockets_leave(room)),
         "kick": lambda room: reply_nothing(namespace.in_(room).disconnect_sockets()),
-        "count": lambda: len(namespace.sockets),
+        "count": count,
     }
 
 
@@ -276,19 +284,34 @@ def leaving_listeners(io: Server[Any], socket: Any) -> dict[str, Listener]:
         socket.conn.close()
 
     async def shutdown() -> None:
-        await io.close()
+        if is_worker():
+            os.kill(os.getppid(), signal.SIGTERM)
+        else:
+            await io.close()
+
+    def close_of(sid: str) -> None:
+        if not close_socket(socket.namespace, sid):
+            io.server_side_emit("close-of", socket.namespace.name, sid)
 
     return {
         "leave-namespace": lambda: reply_nothing(socket.disconnect()),
         "leave-server": leave_server,
         "close-connection": lambda: reply_nothing(socket.conn.close()),
-        "close-of": lambda sid: reply_nothing(socket.namespace.sockets[sid].conn.close()),
+        "close-of": close_of,
         "burst-close": burst_close,
         "shutdown": shutdown,
     }
 
 
-def state_listeners(socket: Any, history: dict[str, list[list[Any]]]) -> dict[str, Listener]:
+def close_socket(namespace: Any, sid: str) -> bool:
+    """Close the connection of a socket, if it is with this worker."""
+    if sid not in namespace.sockets:
+        return False
+    namespace.sockets[sid].conn.close()
+    return True
+
+
+def state_listeners(io: Server[Any], socket: Any, history: dict[str, list[list[Any]]]) -> dict[str, Listener]:
     def handshake() -> dict[str, Any]:
         names = ("headers", "query", "auth", "url", "address", "xdomain", "secure")
         return {name: getattr(socket.handshake, name) for name in names}
@@ -299,6 +322,10 @@ def state_listeners(socket: Any, history: dict[str, list[list[Any]]]) -> dict[st
 
     def set_data(value: Any) -> None:
         socket.data["value"] = value
+
+    async def reasons(sid: str) -> list[list[Any]]:
+        others = await io.server_side_emit_with_ack("reasons", sid) if is_worker() else []
+        return [reason for answer in [*others, history.get(sid, [])] for reason in answer]
 
     def state() -> dict[str, Any]:
         return {
@@ -312,14 +339,21 @@ def state_listeners(socket: Any, history: dict[str, list[list[Any]]]) -> dict[st
         "info": info,
         "set-data": set_data,
         "state": state,
-        "reasons": lambda sid: history.get(sid, []),
+        "reasons": reasons,
     }
 
 
-def run(io: Server[Any], port: int, shell: Literal["asyncio", "trio", "uvicorn", "asgi"]) -> None:
+def is_worker() -> bool:
+    """Whether this is one of several processes that serve together."""
+    return multiprocessing.parent_process() is not None
+
+
+def run(
+    io: Server[Any], port: int, shell: Literal["asyncio", "trio", "uvicorn", "asgi"], workers: int
+) -> None:
     """``uvicorn``: with our connection code; ``asgi``: as an ASGI application and nothing else."""
     if shell in ("asyncio", "trio"):
-        io.run(port=port, backend=shell)
+        io.run(port=port, backend=shell, workers=workers)
         return
     import uvicorn
 
@@ -330,12 +364,19 @@ def run(io: Server[Any], port: int, shell: Literal["asyncio", "trio", "uvicorn",
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shell", choices=["asyncio", "trio", "uvicorn", "asgi"], default="asyncio")
+    parser.add_argument("--workers", type=int, default=1, help="for asyncio and trio")
     parser.add_argument("--profile", required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
     if options.profile not in PROFILES:
         sys.exit(UNSUPPORTED_EXIT)
-    run(build(options.profile), options.port, options.shell)
+    io = build(options.profile)
+    if options.workers > 1:
+        try:
+            io.check_for_workers()
+        except ValueError:
+            sys.exit(UNSUPPORTED_EXIT)
+    run(io, options.port, options.shell, options.workers)
 
 
 if __name__ == "__main__":

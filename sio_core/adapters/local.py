@@ -8,24 +8,36 @@ once, and nobody waits for its answers.
 from __future__ import annotations
 
 import logging
-import math
-from typing import Final
+from typing import Any, Final
 
 import anyio
+import msgspec
 
 from sio_core.adapters.base import LocalSockets
 from sio_core.adapters.cluster import ClusterAdapter
 from sio_core.adapters.driver import Driver
-from sio_core.adapters.heartbeats import HeartbeatClusterAdapter
-from sio_core.adapters.local_hub import DIRECT, MEMBERS, PUBLISH, pack_direct, unpack_from, unpack_members
+from sio_core.adapters.local_adapter import LocalAdapter, RecoveringLocalAdapter
+from sio_core.adapters.local_hub import (
+    ANSWER,
+    ASK,
+    DIRECT,
+    ENTRY,
+    MEMBERS,
+    POSITION,
+    PUBLISH,
+    pack_direct,
+    pack_entry,
+    unpack_entry,
+    unpack_from,
+    unpack_members,
+)
 from sio_core.adapters.messages import Message, decode
-from sio_core.adapters.outgoing import Outgoing
 from sio_core.adapters.timers import pause
 from sio_core.channel import Channel, ChannelMessage, run_channel
 from sio_core.errors import AdapterError, InvalidPacket
 from sio_core.runtime import Waiter
 
-__all__ = ["Local", "LocalAdapter"]
+__all__ = ["Local"]
 
 LAST_WORDS: Final = 100
 """How often, each hundredth of a second, it is looked whether the last messages have left."""
@@ -33,63 +45,37 @@ LAST_WORDS: Final = 100
 logger = logging.getLogger(__name__)
 
 
-class LocalAdapter(HeartbeatClusterAdapter):
-    """The rooms of one namespace on every worker.
-
-    A worker says once that it has the namespace, and the others answer; after that the supervisor says who is gone.
-    """
-
-    driver: Local
-
-    def __init__(self, name: str, local: LocalSockets, driver: Local) -> None:
-        super().__init__(name, local, driver, math.inf, math.inf)
-
-    async def publish(self, message: Message) -> str | None:
-        self.driver.send(message, None)
-        return None
-
-    async def publish_response(self, uid: str, message: Message) -> None:
-        self.driver.send(message, uid)
-
-    def enqueue(self, message: Message, target: str | None) -> Outgoing:
-        """Publish at once: it never waits, so nothing is to be queued once the adapter has started."""
-        if not self._started or self._queue:
-            return super().enqueue(message, target)
-        self.prepare(message)
-        outgoing = Outgoing(message, target)
-        try:
-            self.driver.send(message, target)
-        except AdapterError as error:
-            self.fail(outgoing, error)
-        else:
-            outgoing.settle()
-        return outgoing
-
-    def forget(self, uid: str) -> None:
-        """A worker is gone, or has another adapter for this namespace."""
-        self._heartbeats.forget(uid)
-
-
 class Local(Driver):
     """The other workers of this machine: ``Server(adapter=Local())`` with ``io.run(workers=4)``.
 
-    Without workers the server is a cluster of one.
+    Without workers the server is a cluster of one, and recovers nobody.
+
+    :ivar position: the offset of the newest event that has come.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.position = ""
+        self._epoch = ""
         self._channel: Channel | None = None
         self._life: anyio.CancelScope | None = None
         self._ended: Waiter | None = None
         self._uids: dict[tuple[int, str], str] = {}
         self._workers: dict[str, int] = {}
+        self._asked = 0
+        self._questions: dict[int, Waiter] = {}
 
     def join(self, channel: Channel) -> None:
         """Be one of several workers: this is the way to the others."""
         self._channel = channel
 
     def make_adapter(self, name: str, local: LocalSockets) -> ClusterAdapter:
-        return LocalAdapter(name, local, self)
+        settings = local.recovery
+        if settings is None or self._channel is None:
+            return LocalAdapter(name, local, self)
+        return RecoveringLocalAdapter(name, local, self, settings)
+
+    # The connection
 
     @property
     def degraded(self) -> bool:
@@ -119,47 +105,88 @@ class Local(Driver):
                 logger.error("the other workers cannot be reached any more")
         finally:
             self._life = None
+            for waiter in self._questions.values():
+                waiter.set(error=AdapterError("the supervisor cannot be reached any more"))
             ended.set()
 
-    def send(self, message: Message, target: str | None) -> None:
+    # Sending
+
+    def send(self, message: Message, target: str | None, is_kept: bool) -> None:
         """Send a message to the other workers, or to the one that has the adapter ``target``.
 
+        :param is_kept: it comes back to this worker too, with an offset.
         :raises AdapterError: if the supervisor is gone, or takes nothing any more.
         """
-        channel = self._channel
-        if channel is None:
+        payload: bytes = message.payload
+        worker = self._workers.get(target) if target is not None else None
+        if self._channel is None:
             return
+        if is_kept:
+            self._write(self._channel, ENTRY, pack_entry(message.nsp, payload))
+        elif worker is not None:
+            self._write(self._channel, DIRECT, pack_direct(worker, payload))
+        else:
+            self._write(self._channel, PUBLISH, payload)
+
+    def _write(self, channel: Channel, kind: int, data: bytes) -> None:
         if channel.closed:
             raise AdapterError("the other workers cannot be reached: their supervisor is gone")
         if channel.waiting > self.host.limits.cluster_queue_bytes:
             self.host.count_limit("cluster_queue_bytes")
             raise AdapterError("too much waits to be published (limits.cluster_queue_bytes)")
-        payload: bytes = message.payload
-        worker = self._workers.get(target) if target is not None else None
-        if worker is None:
-            channel.send(PUBLISH, payload)
-        else:
-            channel.send(DIRECT, pack_direct(worker, payload))
+        channel.send(kind, data)
+
+    async def ask(self, what: str, *arguments: Any) -> Any:
+        """Ask the supervisor for something it keeps.
+
+        :raises AdapterError: if it is gone.
+        """
+        if self._channel is None:
+            raise AdapterError("there is no supervisor")
+        self._asked += 1
+        number = self._asked
+        waiter = self._questions[number] = Waiter()
+        try:
+            self._write(self._channel, ASK, msgspec.msgpack.encode((number, what, *arguments)))
+            return await waiter.wait()
+        finally:
+            del self._questions[number]
+
+    # Receiving
 
     def _receive(self, messages: list[ChannelMessage]) -> None:
         for message in messages:
-            if message.kind == MEMBERS:
-                self._set_members(unpack_members(message.data))
-            else:
-                worker, payload = unpack_from(message.data)
-                try:
-                    received = decode(payload)
-                except InvalidPacket as error:
-                    self.drop(str(error))
-                    continue
-                self._note(worker, received)
-                self.receive(received)
+            kind, data = message.kind, message.data
+            if kind == ENTRY:
+                worker, place, payload = unpack_entry(data)
+                self.position = self.offset_at(place)
+                self._take(worker, payload, self.position)
+            elif kind in {PUBLISH, DIRECT}:
+                self._take(*unpack_from(data), None)
+            elif kind == MEMBERS:
+                self._set_members(unpack_members(data))
+            elif kind == ANSWER:
+                number, value = msgspec.msgpack.decode(data)
+                if number in self._questions:
+                    self._questions[number].set(value)
+            elif kind == POSITION:
+                self._set_position(data)
+
+    def _take(self, worker: int, payload: bytes, offset: str | None) -> None:
+        try:
+            message = decode(payload)
+        except InvalidPacket as error:
+            self.drop(str(error))
+            return
+        self._note(worker, message)
+        self.receive(message, offset)
 
     def _note(self, worker: int, message: Message) -> None:
         """Remember whose adapter this is: answers go there, and it goes with its worker."""
         key = worker, message.nsp
         before = self._uids.get(key)
-        if before == message.uid or message.nsp not in self.adapters:
+        adapter = self.adapters.get(message.nsp)
+        if before == message.uid or adapter is None or adapter.uid == message.uid:
             return
         if before is not None:
             self._let_go(key, before)
@@ -177,3 +204,26 @@ class Local(Driver):
         adapter = self.adapters.get(key[1])
         if isinstance(adapter, LocalAdapter):
             adapter.forget(uid)
+
+    # The log
+
+    def _set_position(self, data: bytes) -> None:
+        self._epoch, place = msgspec.msgpack.decode(data)
+        self.position = self.offset_at(place)
+        for adapter in self.adapters.values():
+            if isinstance(adapter, RecoveringLocalAdapter):
+                adapter.position = self.position
+
+    def offset_at(self, place: int) -> str:
+        """Return the offset of a place in the log."""
+        return f"{self._epoch}.{place}"
+
+    def place_of(self, offset: str) -> int:
+        """Return the place that an offset stands for.
+
+        :raises ValueError: if it is none of this log.
+        """
+        epoch, _, place = offset.partition(".")
+        if epoch != self._epoch or not (place.isascii() and place.isdecimal() and len(place) < 16):
+            raise ValueError("it is an offset of another log")
+        return int(place)

@@ -1,30 +1,58 @@
 """The middle of the local adapter: it takes what one worker publishes to the others.
 
-It runs in the supervisor. It understands nothing of what it carries, and never waits: what a worker does not take
-waits in that worker's channel up to a bound, then it is dropped and counted.
+It runs in the supervisor. It understands nothing of the messages it carries, and never waits: what a worker does not
+take waits in that worker's channel up to a bound, then it is dropped and counted. Where lost clients are recovered it
+keeps the events in a log, in whose order all workers get them.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+import msgspec
+
+from sio_core.adapters.local_log import LocalLog
 from sio_core.channel import Channel, ChannelMessage
 
-__all__ = ["DIRECT", "MEMBERS", "PUBLISH", "LocalHub", "pack_direct", "unpack_from", "unpack_members"]
+__all__ = [
+    "ANSWER",
+    "ASK",
+    "DIRECT",
+    "ENTRY",
+    "MEMBERS",
+    "POSITION",
+    "PUBLISH",
+    "LocalHub",
+    "pack_direct",
+    "pack_entry",
+    "unpack_entry",
+    "unpack_from",
+    "unpack_members",
+]
 
 # From a worker.
 PUBLISH: Final = 1
 """A message for every other worker."""
 DIRECT: Final = 2
 """A message for one worker: which one, and the message."""
+ENTRY: Final = 3
+"""An event for every worker, the sender too, that is kept: its namespace, and the message."""
+ASK: Final = 4
+"""A question about what is kept: its number, what is asked for, and the arguments of that."""
 
-# To a worker; PUBLISH and DIRECT come with the number of the worker that has sent them.
-MEMBERS: Final = 3
+# To a worker. PUBLISH and DIRECT begin with the number of the worker that has sent them, ENTRY also with its place.
+MEMBERS: Final = 16
 """Which workers there are now."""
+POSITION: Final = 17
+"""What the log is called, and how long it is: what a worker is told first."""
+ANSWER: Final = 18
+"""The number of the question, and the answer."""
 
 INDEX: Final = struct.Struct("!H")
+PLACE: Final = struct.Struct("!HQ")
 
 WAITING_BYTES: Final = 67_108_864
 """Bytes that may wait for a worker which does not take them. More messages for it are dropped."""
@@ -35,10 +63,13 @@ logger = logging.getLogger(__name__)
 class LocalHub:
     """See the module's docstring.
 
+    :param clock: seconds on a monotonic clock.
     :ivar dropped: messages that a worker was too slow for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._log = LocalLog()
         self._channels: dict[int, Channel] = {}
         self._slow: set[int] = set()
         self.dropped = 0
@@ -46,6 +77,7 @@ class LocalHub:
     def attach(self, index: int, channel: Channel) -> None:
         """A worker has come."""
         self._channels[index] = channel
+        self._send(index, POSITION, msgspec.msgpack.encode((self._log.epoch, self._log.last)))
         self._tell_members()
 
     def detach(self, index: int) -> None:
@@ -66,6 +98,29 @@ class LocalHub:
             elif message.kind == DIRECT:
                 (other,) = INDEX.unpack_from(message.data)
                 self._send(other, DIRECT, source + message.data[INDEX.size :])
+            elif message.kind == ENTRY:
+                nsp, payload = split_entry(message.data)
+                data = PLACE.pack(index, self._log.append(nsp, payload)) + payload
+                for other in list(self._channels):
+                    self._send(other, ENTRY, data)
+            elif message.kind == ASK:
+                number, what, *arguments = msgspec.msgpack.decode(message.data)
+                self._send(index, ANSWER, msgspec.msgpack.encode((number, self._answer(what, arguments))))
+
+    def _answer(self, what: str, arguments: list[Any]) -> Any:
+        """Answer a question of a :class:`Local` driver."""
+        log, now = self._log, self._clock()
+        if what == "log":
+            nsp, number = arguments
+            return log.after(nsp, number)
+        name = arguments[0]
+        if what == "find":
+            return log.find(name, now)
+        if what == "remove":
+            return log.remove(name)
+        _, session, seconds = arguments
+        log.store(name, session, now + seconds, now)
+        return True
 
     def _send(self, index: int, kind: int, data: bytes) -> None:
         channel = self._channels.get(index)
@@ -89,6 +144,25 @@ class LocalHub:
 def pack_direct(index: int, data: bytes) -> bytes:
     """Make the content of DIRECT, as a worker sends it."""
     return INDEX.pack(index) + data
+
+
+def pack_entry(nsp: str, data: bytes) -> bytes:
+    """Make the content of ENTRY, as a worker sends it."""
+    name = nsp.encode()
+    return INDEX.pack(len(name)) + name + data
+
+
+def split_entry(data: bytes) -> tuple[str, bytes]:
+    """Return the namespace and the message of ENTRY, as a worker sends it."""
+    (length,) = INDEX.unpack_from(data)
+    end = INDEX.size + length
+    return data[INDEX.size : end].decode(), data[end:]
+
+
+def unpack_entry(data: bytes) -> tuple[int, int, bytes]:
+    """Return which worker has sent ENTRY, its place in the log, and the message."""
+    index, number = PLACE.unpack_from(data)
+    return index, number, data[PLACE.size :]
 
 
 def unpack_from(data: bytes) -> tuple[int, bytes]:

@@ -71,7 +71,7 @@ class Supervisor:
         self._address: tuple[str, int] = handles[0].getsockname()[:2]
         self._selector = selectors.DefaultSelector()
         self._acceptor = Acceptor(self._selector, handles, self._give, time.monotonic)
-        self._hub = LocalHub()
+        self._hub = LocalHub(time.monotonic)
         self._workers = [WorkerProcess(index) for index in range(count)]
         self._waking, self._wake = socket.socketpair()
         self._restarting: deque[WorkerProcess] = deque()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -12,7 +13,8 @@ import anyio.abc
 import pytest
 
 from sio_core import AdapterError, ClusterTimeout, Limits, Server
-from sio_core.adapters.local import Local, LocalAdapter
+from sio_core.adapters.local import Local
+from sio_core.adapters.local_adapter import LocalAdapter
 from sio_core.adapters.local_hub import PUBLISH, LocalHub, unpack_from, unpack_members
 from sio_core.channel import Channel, ChannelMessage, run_channel
 from sio_core.testing import TestClient
@@ -25,7 +27,7 @@ class Machine:
     """A hub, and servers in the place of workers, all in this process."""
 
     def __init__(self, task_group: anyio.abc.TaskGroup) -> None:
-        self.hub = LocalHub()
+        self.hub = LocalHub(time.monotonic)
         self.ends: dict[int, Channel] = {}
         self._given: list[Channel] = []
         self._task_group = task_group
@@ -245,7 +247,7 @@ def drain(channel: Channel) -> list[ChannelMessage]:
 async def test_a_worker_that_takes_nothing_is_passed_over_by_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    hub = LocalHub()
+    hub = LocalHub(time.monotonic)
     pairs = [[Channel(handle) for handle in Channel.pair()] for _ in range(3)]
     for index, (ours, _) in enumerate(pairs):
         hub.attach(index, ours)
@@ -274,3 +276,93 @@ async def test_a_worker_that_takes_nothing_is_passed_over_by_the_others(
     for ours, theirs in pairs:
         ours.close()
         theirs.close()
+
+
+# Recovery
+
+
+@asynccontextmanager
+async def come_back(worker: Worker, lost: TestClient, offset: str) -> AsyncGenerator[TestClient, None]:
+    """Connect to a worker with what a lost client knows."""
+    async with TestClient(worker.io, auth={"pid": lost.pid, "offset": offset}) as client:
+        yield client
+
+
+async def test_a_lost_client_recovers_at_any_worker() -> None:
+    async with workers(connection_state_recovery=True) as (_, (one, two, three)):
+        lost = one.client
+        lost.socket.join("room")
+        lost.socket.data["name"] = "ann"
+        three.io.emit("seen")
+        _, offset = await lost.receive()
+        lost.lose_connection()
+        await eventually(lambda: not one.io.sockets.sockets)
+        two.io.to("room").emit("missed", b"\1")
+        two.io.emit("then")
+        await three.client.receive("then")
+        three.io.to("elsewhere").emit("not for you")
+        three.io.except_("room").emit("not for you either")
+        one.io.emit("missed too")
+        await two.client.receive("missed too")
+        async with come_back(two, lost, offset) as again:
+            assert again.socket.recovered
+            assert again.id == lost.id
+            assert again.rooms == {"room"}
+            assert again.socket.data == {"name": "ann"}
+            missed = [await again.receive() for _ in range(3)]
+            assert [event[:-1] for event in missed] == [["missed", b"\1"], ["then"], ["missed too"]]
+            one.io.to("room").emit("live")
+            assert (await again.receive())[:-1] == ["live"]
+        async with come_back(three, lost, offset) as twice:  # that session is continued already
+            assert not twice.socket.recovered
+
+
+async def test_recovery_outlives_the_worker_that_sent() -> None:
+    async with workers(connection_state_recovery=True) as (machine, (one, two, three)):
+        one.io.emit("seen")
+        _, offset = await two.client.receive()
+        two.client.lose_connection()
+        await eventually(lambda: not two.io.sockets.sockets)
+        one.io.emit("missed")
+        await three.client.receive("missed")
+        machine.kill(0)
+        async with come_back(three, two.client, offset) as again:
+            assert again.socket.recovered
+            assert (await again.receive())[:-1] == ["missed"]
+
+
+@pytest.mark.parametrize("offset", ["other.1", "1", "x.y", "{epoch}.999999", "{epoch}.-1"])
+async def test_what_is_no_offset_of_this_log_recovers_nobody(offset: str) -> None:
+    async with workers(2, connection_state_recovery=True) as (_, (one, two)):
+        one.io.emit("seen")
+        _, seen = await two.client.receive()
+        two.client.lose_connection()
+        await eventually(lambda: not two.io.sockets.sockets)
+        epoch = seen.partition(".")[0]
+        async with come_back(one, two.client, offset.format(epoch=epoch)) as again:
+            assert not again.socket.recovered
+
+
+async def test_who_has_seen_nothing_gets_all_since_it_came() -> None:
+    async with workers(2, connection_state_recovery=True) as (_, (one, two)):
+        one.io.emit("before")
+        await two.client.receive("before")
+        async with TestClient(two.io) as lost:
+            lost.lose_connection()
+            await eventually(lambda: len(two.io.sockets.sockets) == 1)
+            one.io.emit("missed")
+            await two.client.receive("missed")
+            async with come_back(one, lost, "") as again:
+                assert again.socket.recovered
+                assert (await again.receive())[0] == "missed"
+
+
+async def test_all_clients_get_events_in_one_order() -> None:
+    async with workers(connection_state_recovery=True) as (_, started):
+        for number in range(20):
+            for worker in started:
+                worker.io.emit("event", number, worker.client.id)
+        heard = [[await worker.client.receive() for _ in range(60)] for worker in started]
+        assert heard[0] == heard[1] == heard[2]
+        offsets = [int(event[-1].partition(".")[2]) for event in heard[0]]
+        assert offsets == list(range(1, 61))
