@@ -28,7 +28,7 @@ lint: $(DEVELOPMENT) ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the test suite, with branch coverage
+unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser engines ## the test suite, with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters --ignore tests/security || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \

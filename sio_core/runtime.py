@@ -124,6 +124,10 @@ class TrioRuntime(Runtime):
         self._running = 0
         self._idle: anyio.Event | None = None
 
+    def move(self, task_group: anyio.abc.TaskGroup) -> None:
+        """Tasks that are spawned from here on belong to this task group: the other one has been cancelled."""
+        self._task_group = task_group
+
     def now(self) -> float:
         return anyio.current_time()
 

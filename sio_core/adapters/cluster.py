@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import anyio
+
 from sio_core.adapters.base import Adapter, BroadcastOptions, LocalSockets, SocketDetails
 from sio_core.adapters.driver import Driver
 from sio_core.adapters.messages import (
@@ -85,7 +87,7 @@ class ClusterAdapter(Adapter):
         self.request_time = self._limits.cluster_request_time
         self._queue: deque[Outgoing] = deque()
         self._queued_bytes = 0
-        self._draining = False
+        self._draining: anyio.CancelScope | None = None
         self._started = False
         self._closing = False
         self._requests: dict[str, Request] = {}
@@ -157,6 +159,8 @@ class ClusterAdapter(Adapter):
                     "namespace %r is closed with messages that are not published: %s", self.name, error
                 )
         self._started = False
+        if self._draining is not None:
+            self._draining.cancel()
         closed = AdapterError("the adapter is closed")
         while self._queue:
             self.fail(self._take(), closed)
@@ -231,26 +235,31 @@ class ClusterAdapter(Adapter):
         return outgoing
 
     def _drain_soon(self) -> None:
-        if self._started and self._queue and not self._draining:
-            self._draining = True
-            self._host.runtime.spawn(self._drain)
+        if self._started and self._queue and self._draining is None:
+            self._draining = scope = anyio.CancelScope()
+            self._host.runtime.spawn(self._drain, scope)
 
-    async def _drain(self) -> None:
-        delay = FIRST_RETRY
+    async def _drain(self, scope: anyio.CancelScope) -> None:
         try:
-            while self._queue and self._started:
-                if self._queue[0].message.offset is not None:  # the attempt that seemed to fail did not
-                    self.published(self._take())
-                    continue
-                batch = [outgoing for outgoing, _ in zip(self._queue, range(self.batch), strict=False)]
-                error = await self._publish(batch)
-                if error is None:
-                    delay = FIRST_RETRY
-                elif self.retries and not self._closing:
-                    await pause(self._host, delay)
-                    delay = min(2 * delay, LAST_RETRY)
+            with scope:
+                await self._publish_queue()
         finally:
-            self._draining = False
+            if self._draining is scope:
+                self._draining = None
+
+    async def _publish_queue(self) -> None:
+        delay = FIRST_RETRY
+        while self._queue and self._started:
+            if self._queue[0].message.offset is not None:  # the attempt that seemed to fail did not
+                self.published(self._take())
+                continue
+            batch = [outgoing for outgoing, _ in zip(self._queue, range(self.batch), strict=False)]
+            error = await self._publish(batch)
+            if error is None:
+                delay = FIRST_RETRY
+            elif self.retries:
+                await pause(self._host, delay)
+                delay = min(2 * delay, LAST_RETRY)
 
     async def _publish(self, batch: list[Outgoing]) -> Exception | None:
         """Publish the first messages of the queue, which stay in it until it is known what became of them."""
@@ -278,7 +287,7 @@ class ClusterAdapter(Adapter):
         )
         for outgoing in batch:
             outgoing.message.attempt += 1
-            if self.retries and self.is_durable(outgoing):
+            if self.retries and not self._closing and self.is_durable(outgoing):
                 return wrapped  # this and what comes after it will be tried again
             if self._queue and self._queue[0] is outgoing:
                 self._take()

@@ -116,7 +116,7 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         log, local = self._log, self.local
         packets = local.encode(data, options, log.next_offset())
         self.rooms.position = log.position
-        log.add(packets, size_of(packets), options.rooms, options.except_, self._now())
+        log.add(bare(packets), size_of(packets), options.rooms, options.except_, self._now())
         local.deliver_encoded(self.select(options), packets, data, options)
 
     def send(self, member: str, data: list[Any], compress: bool) -> None:
@@ -126,7 +126,7 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         options = TO_ONE if compress else TO_ONE_PLAIN
         packets = local.encode(data, options, log.next_offset())
         self.rooms.position = log.position
-        log.add_private(member, packets, size_of(packets), self._now())
+        log.add_private(member, bare(packets), size_of(packets), self._now())
         local.deliver_encoded((member,), packets, data, options)
 
     def _now(self) -> float:
@@ -175,7 +175,7 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         if isinstance(missed, str):
             self._refuse(missed)
             return None
-        return missed
+        return [bare(packets) for packets in missed]
 
     def save_session(self, session: SavedSession) -> None:
         rooms = self.rooms.members.get(session.id, {})
@@ -190,6 +190,11 @@ class RecoveringMemoryAdapter(MemoryAdapter):
 
     def _refuse(self, reason: str) -> None:
         logger.info("a session of namespace %r is not recovered: %s", self.name, reason)
+
+
+def bare(packets: list[Encoded]) -> list[Encoded]:
+    """Return the packets of an event as they are kept."""
+    return [packet.bare() for packet in packets]
 
 
 def size_of(packets: list[Encoded]) -> int:

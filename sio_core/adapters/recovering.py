@@ -76,16 +76,28 @@ class Unpublished:
 
 
 class Claim:
-    """A lost session that a client wants to continue, and what has been published since it was claimed."""
+    """A lost session that a client wants to continue, and what has been published since it was claimed.
 
-    __slots__ = ("fields", "live", "missed", "offset", "rooms")
+    :ivar late: whether that is more than is kept: the client took too long.
+    """
+
+    __slots__ = ("fields", "late", "live", "missed", "offset", "rooms")
 
     def __init__(self) -> None:
+        self.late = False
         self.offset = ""
         self.fields: dict[str, Any] = {}
         self.rooms: set[str] = set()
         self.missed: list[Message] = []
         self.live: list[Message] = []
+
+    def note(self, message: Message, bound: int) -> None:
+        """A message has come that the log may not have held when it was read."""
+        if len(self.live) >= bound:
+            self.late = True
+            self.live.clear()
+        if not self.late:
+            self.live.append(message)
 
 
 class RecoveringClusterAdapter(ClusterAdapter):
@@ -244,7 +256,7 @@ class RecoveringClusterAdapter(ClusterAdapter):
             message.offset = offset
             if is_recoverable(message):
                 for claim in self._claiming:
-                    claim.live.append(message)
+                    claim.note(message, self._limits.recovery_packets)
         super().receive(message, offset)
 
     def _is_known(self, message: Message) -> bool:
@@ -408,6 +420,10 @@ class RecoveringClusterAdapter(ClusterAdapter):
         if claim is None:
             return None
         self._claiming.remove(claim)
+        if claim.late:
+            self._host.count_limit("recovery_packets")
+            self._refuse("it took too long to let it in")
+            return None
         missed: deque[list[Encoded]] = deque()
         seen: dict[str, int] = {}
         known: set[str] = set()

@@ -23,6 +23,7 @@ __all__ = [
     "read_entry",
     "stream_index",
     "stream_indexes",
+    "stream_key",
 ]
 
 BEGINNING: Final = "0-0"
@@ -103,6 +104,11 @@ def stream_index(namespace: str, count: int) -> int:
     if value >= 0x80000000:
         return -((0x100000000 - value) % count)
     return value % count
+
+
+def stream_key(name: str, count: int, namespace: str) -> str:
+    """Return the key of the stream that a namespace uses."""
+    return name if count == 1 else f"{name}-{stream_index(namespace, count)}"
 
 
 def stream_indexes(count: int) -> range:

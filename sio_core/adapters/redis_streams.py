@@ -12,7 +12,7 @@ from typing import Any
 
 from sio_core.adapters.base import LocalSockets
 from sio_core.adapters.redis_connection import RedisDriver
-from sio_core.adapters.redis_entries import BEGINNING, entry_key, read_entry, stream_index, stream_indexes
+from sio_core.adapters.redis_entries import BEGINNING, entry_key, read_entry, stream_indexes, stream_key
 from sio_core.adapters.redis_streams_adapter import StreamsAdapter
 from sio_core.adapters.supervisor import Supervisor
 from sio_core.errors import InvalidPacket
@@ -78,9 +78,7 @@ class RedisStreams(RedisDriver):
 
     def stream_of(self, namespace: str) -> str:
         """Return the key of the stream that a namespace uses."""
-        if self.stream_count == 1:
-            return self.stream_name
-        return f"{self.stream_name}-{stream_index(namespace, self.stream_count)}"
+        return stream_key(self.stream_name, self.stream_count, namespace)
 
     def _streams(self) -> list[str]:
         if self.stream_count == 1:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import sniffio
 
-from sio_core.runtime import AsyncioRuntime, Runtime
+from sio_core.runtime import AsyncioRuntime, TrioRuntime
 
 if TYPE_CHECKING:
     from sio_core.serving.standalone import Service
@@ -87,16 +87,19 @@ async def run_on_trio(service: Service, started: anyio.Event) -> None:
     """Hold the nursery of a server until the event loop ends."""
     try:
         async with anyio.create_task_group() as task_group:
-            service.begin(Runtime.current(task_group), task_group.start_soon)
+            runtime = TrioRuntime(task_group)
+            service.begin(runtime, task_group.start_soon)
             service.starting = None
             started.set()
             try:
                 await anyio.sleep_forever()
             finally:
-                task_group.cancel_scope.shield = True
-                await close(service)
+                with anyio.CancelScope(shield=True):
+                    async with anyio.create_task_group() as farewell:
+                        runtime.move(farewell)
+                        await close(service)
+                        farewell.cancel_scope.cancel()
                 service.end()
-                task_group.cancel_scope.cancel()
     except* Exception:
         # An exception that leaves a system task ends the program.
         logger.exception("a task of the server has failed")

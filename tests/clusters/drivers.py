@@ -20,8 +20,8 @@ class Driver:
     :ivar node: the same for the official one.
     :ivar recovery: whether sessions are recovered.
     :ivar loops: the event loops of the two servers of ours.
-    :ivar emitter: the name of the emitter that goes with it.
-    :ivar official_emitter: whether the official emitter goes with it, and works.
+    :ivar emitter: options of our emitter; ``None`` if there is none.
+    :ivar official_emitter: options of the official one; ``None`` if there is none that is published and works.
     :ivar all_rooms: whether it has ``all_rooms()``.
     :ivar node_keeps_order: whether what an official server publishes stays in order.
     :ivar json_server_events: whether bytes in the events of servers become JSON, as its official counterpart has it.
@@ -34,8 +34,8 @@ class Driver:
     node: dict[str, Any] = field(default_factory=dict)
     recovery: bool = False
     loops: tuple[str, str] = ("uvloop", "trio")
-    emitter: str | None = None
-    official_emitter: bool = False
+    emitter: dict[str, Any] | None = None
+    official_emitter: dict[str, Any] | None = None
     all_rooms: bool = False
     node_keeps_order: bool = True
     json_server_events: bool = False
@@ -46,8 +46,8 @@ DRIVERS = [
         "redis",
         Redis,
         "redis",
-        emitter="redis",
-        official_emitter=True,
+        emitter={},
+        official_emitter={},
         all_rooms=True,
         json_server_events=True,
     ),
@@ -57,16 +57,19 @@ DRIVERS = [
         "redis",
         {"key": "chat", "publish_on_specific_response_channel": True},
         {"key": "chat", "publishOnSpecificResponseChannel": True},
+        emitter={"key": "chat"},
+        official_emitter={"key": "chat"},
         all_rooms=True,
         json_server_events=True,
     ),
-    Driver("redis, sharded, dynamic", Redis, "redis-sharded"),
+    Driver("redis, sharded, dynamic", Redis, "redis-sharded", emitter={}),
     Driver(
         "redis, sharded, static",
         Redis,
         "redis-sharded",
         {"subscription_mode": "static"},
         {"subscriptionMode": "static"},
+        emitter={},
     ),
     Driver(
         "redis, sharded, dynamic-private",
@@ -74,15 +77,17 @@ DRIVERS = [
         "redis-sharded",
         {"subscription_mode": "dynamic-private"},
         {"subscriptionMode": "dynamic-private"},
+        emitter={},
     ),
-    Driver("redis streams", Redis, "redis-streams", emitter="redis-streams"),
-    Driver("redis streams, recovery", Redis, "redis-streams", recovery=True, emitter="redis-streams"),
+    Driver("redis streams", Redis, "redis-streams", emitter={}),
+    Driver("redis streams, recovery", Redis, "redis-streams", recovery=True, emitter={}),
     Driver(
         "redis streams, two of them, sharded pub/sub",
         Redis,
         "redis-streams",
         {"stream_count": 2, "use_sharded_pub_sub": True},
         {"streamCount": 2, "useShardedPubSub": True},
+        emitter={"stream_count": 2},
     ),
     Driver("postgres", PostgreSQL, "postgres"),
     Driver(

@@ -1,10 +1,10 @@
-"""Our adapters, by the names of ``drivers.py``."""
+"""Our adapters and emitters, by the names of ``drivers.py``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["make_adapter"]
+__all__ = ["make_adapter", "make_emitter"]
 
 
 def make_adapter(driver: str, url: str, options: dict[str, Any]) -> Any:
@@ -30,3 +30,20 @@ def make_adapter(driver: str, url: str, options: dict[str, Any]) -> Any:
 
         return Mongo(url, database="cluster", **options)
     raise ValueError(f"there is no driver {driver!r}")
+
+
+def make_emitter(driver: str, url: str, options: dict[str, Any], is_async: bool) -> Any:
+    """Return the emitter of a driver, for coroutines or for code that waits."""
+    if driver == "redis":
+        from sio_core.emitters.redis import AsyncRedisEmitter, RedisEmitter
+
+        return AsyncRedisEmitter(url, **options) if is_async else RedisEmitter(url, **options)
+    if driver == "redis-sharded":
+        from sio_core.emitters.redis_sharded import AsyncShardedRedisEmitter, ShardedRedisEmitter
+
+        return AsyncShardedRedisEmitter(url, **options) if is_async else ShardedRedisEmitter(url, **options)
+    if driver == "redis-streams":
+        from sio_core.emitters.redis_streams import AsyncRedisStreamsEmitter, RedisStreamsEmitter
+
+        return AsyncRedisStreamsEmitter(url, **options) if is_async else RedisStreamsEmitter(url, **options)
+    raise ValueError(f"there is no emitter for {driver!r}")

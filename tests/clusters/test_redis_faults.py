@@ -216,12 +216,13 @@ def test_a_node_is_killed(cluster: Cluster) -> None:
 
 
 def test_a_node_hangs(cluster: Cluster) -> None:
+    talk = Talk(cluster, 0.01)
     cluster.servers["p2"].pause()
     try:
         outcome = cluster.servers["p1"]("emit_with_ack", event="ask", args=[1], timeout=0.5)
         assert outcome["timed_out"]
         assert sorted(outcome["answers"]) == ["n1:1", "p1:1"]
-        with Talk(cluster, 0.01) as talk:
+        with talk:
             wait_until(lambda: talk.sent > 50, "they talk")
     finally:
         cluster.servers["p2"].resume()

@@ -12,6 +12,7 @@ import pytest
 import sio_core
 from sio_core import Cookie, Cors, Deflate, Limits, Recovery, Server
 from sio_core.engineio.options import EngineOptions
+from sio_core.limits import HARDENED
 from sio_core.server import make_data
 from tests.helpers.processes import ROOT
 
@@ -69,6 +70,11 @@ def test_the_options_of_the_engine() -> None:
 )
 def test_the_fields_of(options: type[Any]) -> None:
     assert documented(options.__name__) == fields_of(options)
+
+
+def test_the_hardened_limits() -> None:
+    cells = {row["Field of `Limits`"].strip("`"): row["Hardened"].strip("`") for row in read_table("Limits")}
+    assert {name: eval(cell) for name, cell in cells.items() if cell} == dict(HARDENED)
 
 
 @pytest.mark.parametrize("title", ["Server", "Engine", "Cors", "Recovery", "Cookie", "Deflate", "Limits"])

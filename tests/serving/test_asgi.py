@@ -917,6 +917,103 @@ async def test_two_servers_in_one_application() -> None:
     assert engine.clients_count == 0
 
 
+# A server that takes its time
+
+
+class Hesitant(WebSocketCall):
+    """A server that accepts a WebSocket only when it is told to."""
+
+    def __init__(self, app: Any, scope: dict[str, Any]) -> None:
+        super().__init__(app, scope)
+        self.asked = anyio.Event()
+        self.free = anyio.Event()
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.accept":
+            self.asked.set()
+            await self.free.wait()
+        await super()._send(message)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        "sessions",
+        "unconnected_sessions",
+        "sessions_per_address",
+        "unconnected_sessions_per_address",
+    ],
+)
+async def test_a_session_has_its_place_while_its_websocket_is_accepted(bound: str) -> None:
+    limits: dict[str, Any] = {bound: 2}
+    io, _ = make_io(limits=Limits(**limits))
+    async with serving(io) as server:
+        calls = [Hesitant(io, websocket_scope(query=WEBSOCKET)) for _ in range(2)]
+        for call in calls:
+            server.task_group.start_soon(call.run)
+            call.tell("websocket.connect")
+            await call.asked.wait()
+        status = 429 if bound.endswith("address") else 503
+        assert (await server.get(query=POLLING).answer()).status == status
+        assert io.engine.clients_count == 0
+        for call in calls:
+            call.free.set()
+            await call.hear("websocket.accept")
+            assert (await call.text())[0] == "0"
+        assert io.engine.clients_count == 2
+        assert (await server.get(query=POLLING).answer()).status == status
+        for call in calls:
+            call.tell("websocket.disconnect", code=1001)
+            await call.end()
+        assert (await server.get(query=POLLING).answer()).status == 200
+    assert io.stats()["limit_hits"] == {bound: 2}
+
+
+async def test_an_id_is_not_given_twice_while_a_websocket_is_accepted() -> None:
+    io, _ = make_io(generate_id=lambda request: "the-only-one")
+    async with serving(io) as server:
+        call = Hesitant(io, websocket_scope(query=WEBSOCKET))
+        server.task_group.start_soon(call.run)
+        call.tell("websocket.connect")
+        await call.asked.wait()
+        assert (await server.get(query=POLLING).answer()).status == 400
+        call.free.set()
+        await call.hear("websocket.accept")
+        assert json.loads((await call.text())[1:])["sid"] == "the-only-one"
+        call.tell("websocket.disconnect", code=1001)
+        await call.end()
+        assert (await server.get(query=POLLING).answer()).status == 200
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_server_that_nobody_has_started_ends_with_its_loop(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    io, events = make_io()
+    farewells: list[str] = []
+
+    @io.on("disconnect")
+    async def say_goodbye(socket: Socket[Any], reason: str) -> None:
+        await anyio.sleep(0.01)
+        farewells.append(reason)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as task_group:
+            server = AsgiServer(io, task_group)
+            query = await open_polling(server)
+            assert (await server.post(query, b"40").answer()).status == 200
+            await wait_until(lambda: events)
+
+    for count in (1, 2):
+        anyio.run(main, backend=backend)
+        assert not io.running
+        assert (io.engine.clients, io.engine.unconnected, dict(io.sockets.sockets)) == ({}, 0, {})
+        assert events[1:] == [("server shutting down", None)]
+        assert farewells == ["server shutting down"] * count
+        events.clear()
+    assert not caplog.records
+
+
 # A server that misbehaves
 
 

@@ -368,6 +368,16 @@ def test_a_request_that_waited_for_long_is_followed_by_another() -> None:
     assert client.world.engine.limit_hits == {}
 
 
+def test_what_comes_for_an_upgrade_of_nobody_is_dropped() -> None:
+    client = peer(destroy_upgrade=False)
+    client.request("/elsewhere", Connection="Upgrade", Upgrade="websocket")
+    for _ in range(100):
+        client.send(b"x" * 100_000)
+    assert not client.ended
+    assert client.statuses == []
+    assert client.connection._reader is None
+
+
 # The end of the listener
 
 
