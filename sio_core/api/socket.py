@@ -916,12 +916,11 @@ class Socket(Generic[Data]):
                             result = await (result if bound is None else in_time(result, bound))
                     if answer is not None:
                         answer.add(result)
-                except HandlerTimeout as error:
-                    hub.count_limit("handler_time")
-                    hub.report(error, f"the listener of {event!r}", self)
                 except CancelledError as error:
                     hub.report(as_error(error), f"the listener of {event!r}", self)
                 except Exception as error:
+                    if isinstance(error, HandlerTimeout):
+                        hub.count_limit("handler_time")
                     hub.report(error, f"the listener of {event!r}", self)
                 if not handler.ordered or not self._ordered:
                     break
