@@ -22,6 +22,10 @@ ATTEMPTS: Final = 5
 """Times that this is tried: where every turn stalls, deadlines are met all the same."""
 
 
+TOGETHER: Final = 0.005
+"""Seconds between two looks: the heartbeats of thousands of clients come due one by one, and are met together."""
+
+
 async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
     """Run the deadlines of a server as they pass, until cancelled.
 
@@ -33,17 +37,20 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
         earlier.set()
 
     deadlines.on_earlier = wake
+    next_look = 0.0
     try:
         while True:
             earlier = anyio.Event()
             at = deadlines.next
             moment = now()
-            delay = at - moment
+            delay = max(at, next_look) - moment
             if delay > 0:
                 with anyio.move_on_after(delay if at != NEVER else None):
                     await earlier.wait()
                 continue
-            deadlines.run(await read_what_has_come(-delay > STALLED, moment, now))
+            moment = await read_what_has_come(-delay > STALLED, moment, now)
+            deadlines.run(moment)
+            next_look = moment + TOGETHER
     finally:
         deadlines.on_earlier = None
 

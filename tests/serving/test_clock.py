@@ -72,6 +72,21 @@ async def test_who_has_not_answered_is_judged_after_a_stall() -> None:
     assert silent.judged_at == [30.0]
 
 
+async def test_what_comes_due_within_moments_is_dealt_with_together() -> None:
+    deadlines = Deadlines()
+    peers = [Peer(deadlines, 0.001 * number) for number in range(10)]
+    async with anyio.create_task_group() as task_group:
+        began = anyio.current_time()
+        task_group.start_soon(run_clock, deadlines, lambda: anyio.current_time() - began)
+        with anyio.fail_after(5):
+            while not peers[-1].judged_at:
+                await anyio.lowlevel.checkpoint()
+        task_group.cancel_scope.cancel()
+    moments = {peer.judged_at[0] for peer in peers}
+    assert len(moments) <= 3
+    assert all(0.001 * number <= peer.judged_at[0] for number, peer in enumerate(peers))
+
+
 async def test_a_loop_that_stalls_in_every_turn_meets_its_deadlines() -> None:
     deadlines = Deadlines()
     due = Peer(deadlines, 1.0)
