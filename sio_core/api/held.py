@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sio_core.adapters.base import Held
 from sio_core.engineio.packet import Encoded
+from sio_core.engineio.states import OPEN
 
 if TYPE_CHECKING:
     from sio_core.api.socket import Socket
@@ -70,6 +71,8 @@ class Waiting:
 
     def add(self, packets: list[Encoded], volatile: bool) -> None:
         """Send packets after what waits."""
+        if self._socket.conn.state is not OPEN:
+            return
         limits = self._socket.namespace.hub.limits
         self._bytes += sum([len(packet.data) for packet in packets])
         for bound, full in (
