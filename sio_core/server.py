@@ -519,6 +519,10 @@ class EngineServer(Service):
         """How many sessions are open."""
         return self.engine.clients_count
 
+    def become_worker(self, link: WorkerLink) -> None:
+        super().become_worker(link)
+        link.bus.close()  # there is nothing to tell the other workers
+
     def start(self, runtime: Runtime) -> None:
         self._sessions.runtime = runtime
 

@@ -149,12 +149,15 @@ class Supervisor:
             os.close(descriptor)
 
     def _least_loaded(self) -> WorkerProcess | None:
-        """The ready worker with the fewest connections; they take turns where there are several."""
+        """The ready worker with the fewest connections; they take turns where there are several.
+
+        One that does not respond is chosen only if none does.
+        """
         self._turn += 1
         best: WorkerProcess | None = None
         for number in range(len(self._workers)):
             worker = self._workers[(self._turn + number) % len(self._workers)]
-            if worker.ready and (best is None or worker.load < best.load):
+            if worker.ready and (best is None or (worker.silent, worker.load) < (best.silent, best.load)):
                 best = worker
         return best
 
@@ -233,9 +236,9 @@ class Supervisor:
                 if message.descriptor >= 0:
                     self._give(message.descriptor, index, True, unread)
             elif message.kind == LOAD:
-                worker.set_load(*unpack_load(message.data))
+                worker.set_load(*unpack_load(message.data), time.monotonic())
             elif message.kind == READY:
-                worker.became_ready()
+                worker.became_ready(time.monotonic())
                 self._became_ready(worker)
 
     def _became_ready(self, worker: WorkerProcess) -> None:

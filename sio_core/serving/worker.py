@@ -96,10 +96,7 @@ class Intake:
         await shell.serve(stream, unread=unread, keep_next=is_placed)
 
     async def _report(self) -> None:
-        last = (0, 0)
         while True:
             await anyio.sleep(REPORT_INTERVAL)
-            now = (self._site.connections, self._given)
-            if now != last and not self._link.channel.waiting:
-                last = now
-                self._link.report(*now)
+            if not self._link.channel.waiting:
+                self._link.report(self._site.connections, self._given)

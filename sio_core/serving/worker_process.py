@@ -28,6 +28,9 @@ STABLE_TIME: Final = 10.0
 RESTART_PAUSES: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds before a worker is started again, by the deaths in a row before; the last for all further ones."""
 
+SILENCE: Final = 5.0
+"""Seconds without a report after which a worker gets no new sessions: its event loop is blocked."""
+
 CHANNEL_BYTES: Final = 16_777_216
 """Bytes that may wait for a worker which does not take its connections. More connections are closed."""
 
@@ -44,6 +47,7 @@ class WorkerProcess:
     :ivar bus: to the present process, for messages of the other workers.
     :ivar ready: it takes connections.
     :ivar load: connections it has, as far as is known.
+    :ivar silent: it is ready, but has not reported for a while.
     :ivar deaths: how often in a row it has died soon after its start, without being told to.
     :ivar failed: it has said that it will never be able to start.
     """
@@ -54,6 +58,7 @@ class WorkerProcess:
         self.channel: Channel | None = None
         self.bus: Channel | None = None
         self.ready = False
+        self.silent = False
         self.load = 0
         self.deaths = 0
         self.failed = False
@@ -61,6 +66,7 @@ class WorkerProcess:
         self._ending = False
         self._retired = False
         self._started_at = 0.0
+        self._heard_at = 0.0
         self._start_at: float | None = 0.0
         self._kill_at: float | None = None
 
@@ -68,6 +74,8 @@ class WorkerProcess:
     def deadline(self) -> float | None:
         """When :meth:`is_due` or :meth:`act` is to be called."""
         moments = [moment for moment in (self._start_at, self._kill_at) if moment is not None]
+        if self.ready and not self.silent:
+            moments.append(self._heard_at + SILENCE)
         return min(moments, default=None)
 
     def is_due(self, now: float) -> bool:
@@ -90,7 +98,7 @@ class WorkerProcess:
         theirs.close()
         their_bus.close()
         self.process = process
-        self.ready = self._ending = False
+        self.ready = self.silent = self._ending = False
         self._given = self.load = 0
         self._started_at = now
         self._start_at = None
@@ -98,9 +106,10 @@ class WorkerProcess:
         logger.info("worker %d is process %s", self.index, process.pid)
         return process
 
-    def became_ready(self) -> None:
+    def became_ready(self, now: float) -> None:
         """It takes connections now."""
         self.ready = True
+        self._heard_at = now
         if not self._ending:
             self._kill_at = None
 
@@ -117,8 +126,12 @@ class WorkerProcess:
         channel.send(CONNECTION, pack_connection(is_placed, unread), descriptor)
         return True
 
-    def set_load(self, open_connections: int, given: int) -> None:
+    def set_load(self, open_connections: int, given: int, now: float) -> None:
         """It has said what it has; what was on its way to it then comes to that."""
+        if self.silent:
+            logger.warning("worker %d reports again", self.index)
+        self.silent = False
+        self._heard_at = now
         self.load = open_connections + self._given - given
 
     def end(self, now: float) -> None:
@@ -141,7 +154,10 @@ class WorkerProcess:
             self.process.kill()
 
     def act(self, now: float) -> None:
-        """Kill it if it has taken too long to start, or to end."""
+        """Kill it if it has taken too long to start, or to end; note when it does not report any more."""
+        if self.ready and not self.silent and self._heard_at + SILENCE <= now:
+            self.silent = True
+            logger.error("worker %d does not respond, and gets no new sessions until it does", self.index)
         if self._kill_at is not None and self._kill_at <= now:
             what = "did not end" if self._ending else "was not ready"
             seconds = END_TIME if self._ending else START_TIME

@@ -267,6 +267,22 @@ def test_a_worker_that_dies_takes_only_its_own_sessions_along(loop: str) -> None
         assert pid_of(server.port, new[1]) not in pids
 
 
+def test_a_worker_that_hangs_gets_no_new_sessions() -> None:
+    with ServerProcess("tests.serving.worker_app") as server:
+        sessions = open_sessions(server.port)
+        hanging = psutil.Process(pid_of(server.port, sessions[1]))
+        hanging.suspend()
+        time.sleep(6.0)  # longer than a worker may be silent
+        began = time.monotonic()
+        assert 1 not in {worker_of(open_session(server.port)) for _ in range(20)}
+        assert time.monotonic() - began < 5
+        with Http(server.port) as http:
+            http.send(post(sessions[1], b'42["echo",1]'))
+            hanging.resume()
+            assert http.answer() == (200, b"ok")
+        wait_until(lambda: worker_of(open_session(server.port)) == 1)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_workers_are_restarted_one_by_one(loop: str, tmp_path: Path) -> None:
     with ServerProcess("tests.serving.worker_app", "--loop", loop, "--lives", str(tmp_path)) as server:
@@ -315,6 +331,36 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=50,
         check=False,
     )
+
+
+def test_engine_io_alone_has_workers_too() -> None:
+    program = """
+from urllib.parse import urlsplit
+from sio_core import EngineServer
+engine = EngineServer()
+@engine.on("connection")
+def connected(session):
+    session.on("message", session.send)
+engine.run(port=0, workers=2, on_listening=lambda url: print(urlsplit(url).port, flush=True))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        sids: dict[int, str] = {}
+        with Http(port) as http:
+            while len(sids) < 2:
+                http.send(b"GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n\r\n")
+                sid: str = json.loads(http.answer()[1][1:])["sid"]
+                sids[worker_of(sid)] = sid
+            for sid in sids.values():
+                http.send(post(sid, b"4hello").replace(b"/socket.io/", b"/engine.io/"))
+                assert http.answer() == (200, b"ok")
+                http.send(get(sid).replace(b"/socket.io/", b"/engine.io/"))
+                assert http.answer() == (200, b"4hello")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
 
 
 def test_workers_that_always_die_are_given_up() -> None:
