@@ -87,7 +87,8 @@ class ClusterAdapter(Adapter):
         self.request_time = self._limits.cluster_request_time
         self._queue: deque[Outgoing] = deque()
         self._queued_bytes = 0
-        self._draining: anyio.CancelScope | None = None
+        self._draining = False
+        self._drain_scope: anyio.CancelScope | None = None
         self._started = False
         self._closing = False
         self._requests: dict[str, Request] = {}
@@ -159,8 +160,8 @@ class ClusterAdapter(Adapter):
                     "namespace %r is closed with messages that are not published: %s", self.name, error
                 )
         self._started = False
-        if self._draining is not None:
-            self._draining.cancel()
+        if self._drain_scope is not None:
+            self._drain_scope.cancel()
         closed = AdapterError("the adapter is closed")
         while self._queue:
             self.fail(self._take(), closed)
@@ -235,17 +236,17 @@ class ClusterAdapter(Adapter):
         return outgoing
 
     def _drain_soon(self) -> None:
-        if self._started and self._queue and self._draining is None:
-            self._draining = scope = anyio.CancelScope()
-            self._host.runtime.spawn(self._drain, scope)
+        if self._started and self._queue and not self._draining:
+            self._draining = True
+            self._host.runtime.spawn(self._drain)
 
-    async def _drain(self, scope: anyio.CancelScope) -> None:
+    async def _drain(self) -> None:
         try:
-            with scope:
+            with anyio.CancelScope() as self._drain_scope:
                 await self._publish_queue()
         finally:
-            if self._draining is scope:
-                self._draining = None
+            self._draining = False
+            self._drain_scope = None
 
     async def _publish_queue(self) -> None:
         delay = FIRST_RETRY
@@ -310,7 +311,7 @@ class ClusterAdapter(Adapter):
 
     def broadcast(self, data: list[Any], options: BroadcastOptions) -> Awaitable[None] | None:
         outgoing = None if options.local else self.send_message(BROADCAST, self._event(data, options))
-        self.local.deliver(self.select(options), data, options)
+        self.deliver(data, options, None)
         return outgoing
 
     @staticmethod
@@ -468,7 +469,10 @@ class ClusterAdapter(Adapter):
             self._receive_answer(message.uid, kind, data)
 
     def deliver(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> None:
-        """Send the event of another node to the sockets here that it is for."""
+        """Send an event to the sockets here that it is for.
+
+        :param offset: its place in the engine's log, if it is the event of another node and there is one.
+        """
         chosen = self.select(options)
         if chosen:
             self.local.deliver(chosen, data, options)

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from sio_core import AckTimeout, AdapterError, ClusterTimeout, Limits, Server
@@ -153,6 +154,20 @@ async def test_what_cannot_be_sent_is_refused_at_the_call() -> None:
             nodes[0].io.emit("x", object())
         assert bus.published == []
         assert await nodes[0].client.received_nothing()
+
+
+async def test_another_thread_may_send() -> None:
+    async with cluster(Bus(), 2) as nodes:
+
+        def work() -> None:
+            nodes[0].io.emit("x", 1)
+            nodes[0].io.to("room").sockets_join("other")
+            nodes[0].io.emit("x", 2)
+
+        await anyio.to_thread.run_sync(work)
+        await settle()
+        for node in nodes:
+            assert [event[1] for event in node.client.events] == [1, 2]
 
 
 async def test_namespaces_are_apart() -> None:
