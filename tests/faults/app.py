@@ -58,9 +58,10 @@ def make_server(options: argparse.Namespace) -> Server[dict[str, Any]]:
         return "stored"
 
     @io.on("flood")
-    def flood(socket: Socket[Any], count: int, size: int) -> None:
+    async def flood(socket: Socket[Any], room: str, count: int, size: int) -> None:
         for number in range(count):
-            io.to("slow").emit("flood", number, "x" * size)
+            io.to(room).emit("flood", number, "x" * size)
+            await anyio.sleep(0.002)
 
     @io.on("keep descriptors")
     def keep_descriptors(socket: Socket[Any], leave: int) -> int:

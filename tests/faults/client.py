@@ -290,12 +290,12 @@ class Client:
 
     # What a test does
 
-    async def wait_joined(self) -> None:
+    async def wait_joined(self, seconds: float = PATIENCE) -> None:
         """Wait until it is in the namespace.
 
         :raises Ended: if it is not let in.
         """
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(seconds):
             await self._joined.wait()
         if not self.id:
             raise Ended(self.ended or "ended", self.status)

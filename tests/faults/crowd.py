@@ -32,6 +32,9 @@ TALKS: Final = 0.1
 THROUGH_PROXY: Final = 0.3
 """The share of the clients whose network is bad."""
 
+PATIENCE: Final = 60.0
+"""Seconds: partitions last up to twenty, and the machine may be busy."""
+
 FAILURES: Final = (Ended, TimeoutError, *BROKEN)
 
 
@@ -89,12 +92,12 @@ class Crowd:
     async def _live_once(
         self, client: Client, chance: random.Random, number: int, readers: anyio.abc.TaskGroup
     ) -> str:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             await client.open()
         readers.start_soon(client.run)
-        await client.wait_joined()
+        await client.wait_joined(PATIENCE)
         room = f"room {number // ROOM_SIZE}"
-        await client.call("join", room)
+        await client.call("join", room, seconds=PATIENCE)
         end = anyio.current_time() + chance.expovariate(1 / self._life)
         while (now := anyio.current_time()) < end and not self._stopping:
             if client.ended is not None:
@@ -102,7 +105,7 @@ class Crowd:
             if chance.random() < TALKS:
                 await client.emit("to room", room, "x" * chance.randint(10, 1_000))
             else:
-                await client.call("echo", "x" * chance.randint(10, 1_000))
+                await client.call("echo", "x" * chance.randint(10, 1_000), seconds=PATIENCE)
             await anyio.sleep(min(chance.uniform(*PAUSE), max(end - now, 0.01)))
         how = chance.choice(["leaves", "leaves", "resets", "falls silent"])
         if how == "leaves" or self._stopping:
@@ -111,7 +114,7 @@ class Crowd:
             client.reset_on_close()
         else:
             client.answers_pings = False
-            await client.wait_ended(60)
+            await client.wait_ended(PATIENCE)
         return how
 
     async def _break_things(self) -> None:

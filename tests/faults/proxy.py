@@ -23,7 +23,7 @@ from typing import Final, Self
 import anyio
 import anyio.abc
 
-__all__ = ["FaultProxy", "Link", "Way", "reset_on_close"]
+__all__ = ["SLOW_BUFFER", "SLOW_SEGMENT", "FaultProxy", "Link", "Way", "reset_on_close"]
 
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with zero seconds: closing sends RST."""
@@ -32,6 +32,12 @@ READ_SIZE: Final = 65_536
 
 BURSTS: Final = 20
 """Parts a second in which a limited rate is passed on."""
+
+SLOW_BUFFER: Final = 16_384
+"""Bytes that the kernel keeps of what goes through a slow connection: by itself it would keep megabytes."""
+
+SLOW_SEGMENT: Final = 1_400
+"""Bytes of its packets, as on the Internet: those of loopback are so large that senders have megabytes under way."""
 
 FIN_TIME: Final = 1.0
 """Seconds that the ends of a connection cut with FIN get to close it."""
@@ -211,6 +217,10 @@ class FaultProxy:
                 reset_on_close(client)
                 return
             server.setblocking(False)
+            for handle, way in ((server, self.down), (client, self.up)):
+                if way.rate is not None:
+                    handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
+                    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SLOW_SEGMENT)
             try:
                 await connect(server, self._target)
             except OSError:

@@ -29,7 +29,7 @@ from tests.helpers.processes import ROOT, ServerProcess
 
 __all__ = ["Sample", "Soak", "Verdict", "growth", "judge"]
 
-HEARTBEAT: Final = ("--ping-interval", "5", "--ping-timeout", "5")
+HEARTBEAT: Final = ("--ping-interval", "10", "--ping-timeout", "15")
 
 SAMPLE_TIME: Final = 5.0
 """Seconds between two measurements."""
@@ -45,7 +45,7 @@ COUNT_GROWTH: Final = 0.05
 
 COUNTED: Final = ("descriptors", "tasks", "timers", "sessions")
 
-LEFT_TIME: Final = 30.0
+LEFT_TIME: Final = 60.0
 """Seconds after which nothing of the clients may be left."""
 
 
