@@ -9,6 +9,17 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(("trio", {}), id="trio"),
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> object:
+    """Two loops are enough here: the plain one of asyncio differs in how it accepts, and is tried there."""
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """A test that expects errors looks at them, and calls ``caplog.clear()``."""

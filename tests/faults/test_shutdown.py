@@ -56,7 +56,7 @@ async def end_it(server: ServerProcess, acknowledged: list[str]) -> Counter[str]
     return Counter(str(client.ended) for client in clients)
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio", "trio"])
+@pytest.mark.parametrize("loop", ["uvloop", "trio"])
 def test_what_was_acknowledged_is_stored_and_everybody_is_told(loop: str, tmp_path: Path) -> None:
     store = tmp_path / "stored"
     acknowledged: list[str] = []
@@ -76,7 +76,7 @@ def test_what_was_acknowledged_is_stored_and_everybody_is_told(loop: str, tmp_pa
     assert ends["close frame"] > CLIENTS // 2, ends
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio", "trio"])
+@pytest.mark.parametrize("loop", ["uvloop", "trio"])
 def test_while_it_ends_nobody_is_let_in_and_the_balancer_knows(loop: str) -> None:
     async def run(server: ServerProcess) -> None:
         # Who does not read holds the end up, and so one sees what others get meanwhile.
@@ -103,7 +103,7 @@ def test_while_it_ends_nobody_is_let_in_and_the_balancer_knows(loop: str) -> Non
         server.wait()
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio", "trio"])
+@pytest.mark.parametrize("loop", ["uvloop", "trio"])
 def test_the_second_signal_ends_it_at_once(loop: str) -> None:
     async def run(server: ServerProcess) -> None:
         client = Client(server.port)

@@ -179,7 +179,7 @@ async def storm(port: int) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio", "trio"])
+@pytest.mark.parametrize("loop", ["uvloop", "trio"])
 def test_all_are_back_soon_miss_nothing_and_others_are_served_meanwhile(loop: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < CLIENTS + 200:
