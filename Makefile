@@ -21,18 +21,21 @@ help:
 chat: $(RUNTIME) $(CLIENT) ## run the chat, on the compiled core if there is one; PORT=3000
 	@.ci/with-compiled $(COMPILED) $(BIN)/python -m chat_app --port $(PORT)
 
-test: lint unit security conformance conformance-peers-smoke conformance-mutants autobahn fuzz-smoke clusters bench-guard ## everything CI runs
+test: lint unit security faults conformance conformance-peers-smoke conformance-mutants autobahn fuzz-smoke clusters bench-guard ## everything CI runs
 
 lint: $(DEVELOPMENT) ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Tests that have a target of their own.
+ELSEWHERE := --ignore tests/clusters --ignore tests/security --ignore tests/faults
+
 unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser engines ## the test suite, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters --ignore tests/security || { \
+	$(BIN)/coverage run -m pytest -m "not slow" $(ELSEWHERE) || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
-		$(BIN)/coverage run -m pytest -m "not slow" --ignore tests/clusters --ignore tests/security \
+		$(BIN)/coverage run -m pytest -m "not slow" $(ELSEWHERE) \
 			--last-failed --last-failed-no-failures none; }
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered | tail -40
@@ -41,6 +44,17 @@ security: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the threats of
 	$(PYTEST) -q tests/security || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
 		$(PYTEST) -q tests/security --last-failed --last-failed-no-failures none; }
+
+faults: $(DEVELOPMENT) $(CLIENT) ## what happens when something fails: the network, the loop, the application, the machine
+	$(PYTEST) -q tests/faults || { \
+		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
+		$(PYTEST) -q tests/faults --last-failed --last-failed-no-failures none; }
+
+SOAK_MINUTES ?= 12
+
+soak: $(DEVELOPMENT) $(CLIENT) ## a thousand clients that come and go for minutes; SOAK_MINUTES=..., reports in build
+	$(BIN)/python -m tests.faults.soak --loop uvloop --minutes $(SOAK_MINUTES) --report build/soak-uvloop.md
+	$(BIN)/python -m tests.faults.soak --loop trio --minutes $(SOAK_MINUTES) --report build/soak-trio.md
 
 test-all: $(NODE_DEVELOPMENT) $(CLIENT) ## the suite on every CPython from 3.11 to 3.13 that is installed
 	@.ci/each-python '$(MAKE) unit'

@@ -29,7 +29,8 @@ from tests.helpers.processes import ROOT, ServerProcess
 
 __all__ = ["Sample", "Soak", "Verdict", "growth", "judge"]
 
-HEARTBEAT: Final = ("--ping-interval", "10", "--ping-timeout", "15")
+HEARTBEAT: Final = (10.0, 15.0)
+"""Seconds between pings, and for their answers."""
 
 SAMPLE_TIME: Final = 5.0
 """Seconds between two measurements."""
@@ -108,7 +109,14 @@ class Soak:
     """One run. :meth:`run` does it, :meth:`report` says what it has found."""
 
     def __init__(
-        self, loop: str, clients: int, churn: float, seconds: float, warm_up: float, seed: int
+        self,
+        loop: str,
+        clients: int,
+        churn: float,
+        seconds: float,
+        warm_up: float,
+        seed: int,
+        heartbeat: tuple[float, float] = HEARTBEAT,
     ) -> None:
         self._loop = loop
         self._clients = clients
@@ -116,6 +124,7 @@ class Soak:
         self._seconds = seconds
         self._warm_up = warm_up
         self._seed = seed
+        self._heartbeat = heartbeat
         self.samples: list[Sample] = []
         self.crowd: dict[str, Any] = {}
         self.errors = ""
@@ -124,7 +133,17 @@ class Soak:
 
     def run(self) -> Verdict:
         """Start the server, then the crowd, and measure."""
-        with ServerProcess("tests.faults.app", "--loop", self._loop, "--recovery", *HEARTBEAT) as server:
+        interval, timeout = map(str, self._heartbeat)
+        arguments = [
+            "--loop",
+            self._loop,
+            "--recovery",
+            "--ping-interval",
+            interval,
+            "--ping-timeout",
+            timeout,
+        ]
+        with ServerProcess("tests.faults.app", *arguments) as server:
             anyio.run(self._measure, server.port, psutil.Process(server.pid))
             self.errors = server.stop()
         if self.errors:

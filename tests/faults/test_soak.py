@@ -45,7 +45,7 @@ def test_what_is_left_at_the_end_is_found(name: str) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("loop", ["uvloop", "trio"])
 def test_a_short_run(loop: str) -> None:
-    soak = Soak(loop, clients=60, churn=10.0, seconds=12.0, warm_up=1_000.0, seed=7)
+    soak = Soak(loop, clients=60, churn=10.0, seconds=12.0, warm_up=1_000.0, seed=7, heartbeat=(2.0, 3.0))
     verdict = soak.run()
     assert verdict.failures == [], soak.report()
     assert soak.crowd["ends"]["leaves"] > 10

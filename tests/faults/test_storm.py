@@ -160,7 +160,7 @@ async def storm(port: int) -> None:
     for client in clients:
         client.send('42["join","all"]')
     clients[0].send('42["to room","all","before"]')
-    await eventually(lambda: all(client.events == ["before"] for client in clients))
+    await eventually(lambda: all(client.events == ["before"] for client in clients), BACK_WITHIN)
     ids = [client.id for client in clients]
     with Onlooker(port) as onlooker:
         for client in clients[1:]:
@@ -168,7 +168,7 @@ async def storm(port: int) -> None:
         clients[0].send('42["to room","all","while away"]')
         seconds = await come_all(clients[1:])
         clients[0].send('42["to room","all","after"]')
-        await eventually(lambda: all(len(client.events) == 3 for client in clients), 10)
+        await eventually(lambda: all(len(client.events) == 3 for client in clients), BACK_WITHIN)
     assert all(client.events == ["before", "while away", "after"] for client in clients)
     assert [client.id for client in clients] == ids, "not all were recovered"
     longest = max(onlooker.waits)

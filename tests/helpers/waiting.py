@@ -10,7 +10,7 @@ import anyio
 __all__ = ["eventually", "wait_until"]
 
 
-async def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], seconds: float = 15.0) -> None:
     """Wait until a condition is met.
 
     :raises TimeoutError: if it is not met in time.
