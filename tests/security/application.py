@@ -70,7 +70,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "/deflate/": {"per_message_deflate": True},
     "/eio3/": {"allow_eio3": True},
     "/msgpack/": {"parser": "msgpack"},
-    "/refusing/": {"allow_request": lambda request: "allow" in request.params},
+    "/refusing/": {"allow_request": lambda request: "allow" in request.params, "ping_interval": 25},
 }
 
 

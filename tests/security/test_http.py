@@ -315,8 +315,8 @@ async def test_an_upgrade_that_does_not_happen_leaves_polling_usable(stand: Stan
 
 @pytest.mark.threat("T10")
 async def test_two_gets_at_once_end_the_session(stand: Stand) -> None:
-    peer = stand.peer()
-    session = await peer.polling()
+    peer = stand.peer("/refusing/")  # where no ping comes between
+    session = await peer.polling(allow="yes")
     first = await session.begin_poll()
     await peer.settle()
     assert (await session.get()).status == 400
@@ -327,8 +327,8 @@ async def test_two_gets_at_once_end_the_session(stand: Stand) -> None:
 
 @pytest.mark.threat("T10")
 async def test_two_posts_at_once_end_the_session(stand: Stand) -> None:
-    peer = stand.peer()
-    session = await peer.polling()
+    peer = stand.peer("/refusing/")  # where no ping comes between
+    session = await peer.polling(allow="yes")
     await peer.send(head_of(session, ("Content-Length", "10")) + b"40")
     await peer.settle()
     assert (await session.post("40")).status == 400
