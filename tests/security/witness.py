@@ -38,12 +38,18 @@ PATIENCE = 8.0
 CALM = 0.02
 """Seconds between two echoes."""
 
-TOLERANCE = 24 * 1024 * 1024
+TOLERANCE = 8 * 1024 * 1024
 """Bytes of memory that a process may keep after an attack: what an allocator does not give back at once. What an
-attack sends is far more than that, or it is in small objects of ours, which are counted."""
+attack sends is more than that, or it is in small objects of ours, which are counted."""
+
+TOLERANCE_OF_ALL = 24 * 1024 * 1024
+"""Bytes that it may keep after all attacks, one after the other."""
 
 KEPT_FOR_RECOVERY = frozenset({"LostSession", "Logged", "Track", "Encoded"})
 """What is kept for a client that was lost, for a while and within bounds."""
+
+FIRST: dict[int, int] = {}
+"""The memory of each server before the first attack, by its process id."""
 
 HEARTBEAT = 0.5
 """Seconds between an answer to a ping of the server and its next ping."""
@@ -283,6 +289,8 @@ async def opening(process: ServerProcess, shell: str) -> AsyncIterator[Stand]:
         assert len(errors) == stand.expected_errors, "\n".join(errors)
         grown = after["memory"] - stand.before["memory"]
         assert grown < TOLERANCE, f"the process has grown by {grown:,} bytes"
+        grown = after["memory"] - FIRST.setdefault(process.pid, stand.before["memory"])
+        assert grown < TOLERANCE_OF_ALL, f"the process has grown by {grown:,} bytes since the first attack"
         expected = (time.monotonic() - started) / (HEARTBEAT + witness.slowest) - 1
         assert link.pings >= int(expected), "the heartbeat has stopped"
     finally:
