@@ -213,7 +213,7 @@ def accept(
         )
     lines = [
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-        header_line("Sec-WebSocket-Accept", accept_key(key)),
+        f"Sec-WebSocket-Accept: {accept_key(key)}\r\n".encode(),
     ]
     offered = fields.get("sec-websocket-protocol")
     if offered is not None:
