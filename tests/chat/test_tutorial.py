@@ -121,11 +121,11 @@ def expect_texts(page: Page, *texts: str) -> None:
 
 
 def test_the_steps_are_those_of_the_road() -> None:
-    assert list(STEPS) == list(range(1, 12))
+    assert list(STEPS) == list(range(1, 13))
     assert all(
         {"app.py", "static/index.html", "static/style.css"} <= files.keys() for files in STEPS.values()
     )
-    assert "chat_app" in TEXT[STEP.search(TEXT.partition("## 11.")[0]).end() :]  # type: ignore[union-attr]
+    assert "chat_app" in TEXT[STEP.search(TEXT.partition("## 12.")[0]).end() :]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("step", [1], indirect=True)
@@ -194,7 +194,7 @@ def test_rooms(step: Step) -> None:
     assert bob.evaluate("heard") == ["everybody in the room"]
 
 
-@pytest.mark.parametrize("step", [8, 9, 10], indirect=True)
+@pytest.mark.parametrize("step", [8, 9, 10, 11], indirect=True)
 def test_coming_back(step: Step) -> None:
     ann, bob = step.open(), step.open()
     say(ann, "before")
@@ -206,7 +206,7 @@ def test_coming_back(step: Step) -> None:
     expect_texts(bob, "before", "while bob was away", "after")
 
 
-@pytest.mark.parametrize("step", [9, 10], indirect=True)
+@pytest.mark.parametrize("step", [9, 10, 11], indirect=True)
 def test_delivery_by_the_server(step: Step) -> None:
     ann = step.open()
     say(ann, "before")
@@ -219,7 +219,7 @@ def test_delivery_by_the_server(step: Step) -> None:
     expect_texts(step.open(), "before", "after")
 
 
-@pytest.mark.parametrize("step", [10], indirect=True)
+@pytest.mark.parametrize("step", [10, 11], indirect=True)
 def test_delivery_by_the_client(step: Step) -> None:
     ann, bob = step.open(), step.open()
     ask = "socket.timeout(5000).emitWithAck('chat message', 'once', 'the same id')"
