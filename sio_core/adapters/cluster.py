@@ -145,6 +145,7 @@ class ClusterAdapter(Adapter):
     async def start(self) -> None:
         self._closing = False
         self._started = True
+        self._draining = False  # a task of another event loop may have been cancelled before it began
         self.driver.attach(self)
         self._drain_soon()
 

@@ -506,6 +506,19 @@ async def test_it_can_be_opened_again() -> None:
             assert len(bus.drivers) == 1
 
 
+def test_it_can_be_opened_again_in_another_event_loop() -> None:
+    bus = Bus()
+    io: Server[Any] = Server(adapter=BusDriver(bus))
+
+    async def run() -> None:
+        async with io.lifespan():
+            await io.emit("x")
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(run, backend=backend)
+    assert len(bus.published) == 3
+
+
 class TestHeartbeats:
     """Nodes that know each other by name."""
 
