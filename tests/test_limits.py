@@ -18,6 +18,7 @@ from sio_core.limits import HARDENED
 from sio_core.socketio.rooms import Rooms
 
 ROOT = Path(sio_core.__file__).parent
+TESTS = Path(__file__).parent
 NAMES = [field.name for field in dataclasses.fields(Limits)]
 OFF_BY_DEFAULT = {
     "connections",
@@ -88,13 +89,25 @@ def test_a_bound_is_lived_with_and_passed(name: str) -> None:
 
 @cache
 def names_tested() -> frozenset[str]:
-    names: set[str] = set()
-    for path in Path(__file__).parent.rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.limit":
-                names.update(ast.literal_eval(argument) for argument in node.args)
+    names = set[str]().union(*[names_in(path) for path in TESTS.rglob("test_*.py")])
     assert names <= set(NAMES), f"there are no bounds {names - set(NAMES)}"
     return frozenset(names)
+
+
+def names_in(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.limit":
+            names.update(ast.literal_eval(argument) for argument in node.args)
+    return names
+
+
+def test_the_documentation_says_which_bounds_are_those_of_an_asgi_server() -> None:
+    text = (TESTS.parent / "docs" / "asgi.md").read_text()
+    section = text[text.index("## Limits") : text.index("## CORS")]
+    documented = set(re.findall("`([a-z_]+)`", section))
+    ours_too = {"close_time"}
+    assert documented == names_in(TESTS / "security" / "test_limits.py") - ours_too
 
 
 def test_one_call_turns_on_what_is_off() -> None:

@@ -143,31 +143,6 @@ async def test_the_number_of_unanswered_requests(shell: str) -> None:
         assert place.hits["pipelined_requests"] >= 1
 
 
-# Bodies
-
-
-@pytest.mark.limit("body_time")
-async def test_the_time_of_a_body(shell: str) -> None:
-    async with serving(shell, Limits(body_time=15.0)) as place:
-        raw = await place.raw()
-        await raw.poll_open()
-        head = f"POST {raw.target()} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
-        for _ in range(TIMES):
-            await raw.send(head)
-            await pass_time(14)
-            assert await answers(raw, "40") == [200]
-            await raw.poll()
-            assert await answers(raw, head + "41") == [200]
-        assert place.hits == {}
-        assert raw.sid in place.io.engine.clients
-        await raw.send(head + "4")
-        await pass_time(16)
-        assert (await raw.response()).status == 408
-        assert await raw.ended() == b""
-        assert place.io.engine.clients == {}
-        assert place.hits == {"body_time": 1}
-
-
 # Connections
 
 
