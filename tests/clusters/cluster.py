@@ -23,6 +23,9 @@ NAMES: Final = ("p1", "p2", "n1", "n2")
 ROOMS: Final = {"red": ("p1", "n1"), "blue": ("p2", "n2"), "green": ("p1", "n2"), "17": ("p2", "n1")}
 """The rooms, and the clients that are in them."""
 
+OFFICIAL_EMITTER: Final = "official"
+"""The name of the official emitter among those that send."""
+
 PATIENCE: Final = 10.0
 """Seconds to wait for what must come."""
 
@@ -151,7 +154,7 @@ class Cluster:
         self._fences = getattr(self, "_fences", 0) + 1
         mark = ["fence", f"{sender} {self._fences}"]
         self.servers[sender]("emit", event=mark[0], args=mark[1:])
-        for client in self.names:
+        for client in self.reached_by(sender):
             received = self.clients("wait", name=client, last=mark, seconds=PATIENCE)
             assert any([args[:2] == mark for args in received]), (
                 f"{sender} does not reach {client}: {received}"
@@ -165,7 +168,7 @@ class Cluster:
 
     def expect(self, sender: str, expected: list[Any], receivers: tuple[str, ...]) -> None:
         """Check that one event has reached its receivers, once, and nobody else has received anything."""
-        if sender.startswith("n") and not self.driver.node_keeps_order:
+        if not self.keeps_order(sender):
             for client in receivers:
                 wait_until(lambda client=client: bool(self.received(client)), f"{client} received {expected}")
         self.fence(sender)
@@ -177,6 +180,18 @@ class Cluster:
                 f"{client}, from {sender}"
             )
             self.clients("clear", name=client)
+
+    def keeps_order(self, sender: str) -> bool:
+        """Whether what a server or emitter publishes stays in order."""
+        if sender == OFFICIAL_EMITTER:
+            return self.driver.official_emitter_keeps_order
+        return self.driver.node_keeps_order or not sender.startswith("n")
+
+    def reached_by(self, sender: str) -> tuple[str, ...]:
+        """The servers that hear another, or an emitter."""
+        if sender != OFFICIAL_EMITTER:
+            return self.names
+        return tuple([name for name in self.names if name[0] in self.driver.official_emitter_reaches])
 
     def without_offsets(self, events: list[list[Any]], length: int) -> list[list[Any]]:
         """Take from events, which have so many values, the offset that recovery adds."""

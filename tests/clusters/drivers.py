@@ -23,7 +23,10 @@ class Driver:
     :ivar emitter: options of our emitter; ``None`` if there is none.
     :ivar official_emitter: options of the official one; ``None`` if there is none that is published and works.
     :ivar all_rooms: whether it has ``all_rooms()``.
+    :ivar official_emitter_reaches: how the names of the servers start that hear the official emitter.
+    :ivar official_emitter_keeps_order: whether what it publishes stays in order.
     :ivar node_keeps_order: whether what an official server publishes stays in order.
+    :ivar node_recovers_all: whether a client that comes back at an official server gets just what it missed.
     :ivar json_server_events: whether bytes in the events of servers become JSON, as its official counterpart has it.
     """
 
@@ -36,8 +39,11 @@ class Driver:
     loops: tuple[str, str] = ("uvloop", "trio")
     emitter: dict[str, Any] | None = None
     official_emitter: dict[str, Any] | None = None
+    official_emitter_reaches: str = "pn"
+    official_emitter_keeps_order: bool = True
     all_rooms: bool = False
     node_keeps_order: bool = True
+    node_recovers_all: bool = True
     json_server_events: bool = False
 
 
@@ -89,13 +95,22 @@ DRIVERS = [
         {"streamCount": 2, "useShardedPubSub": True},
         emitter={"stream_count": 2},
     ),
-    Driver("postgres", PostgreSQL, "postgres"),
+    Driver(
+        "postgres",
+        PostgreSQL,
+        "postgres",
+        emitter={},
+        official_emitter={},
+        official_emitter_reaches="p",
+        official_emitter_keeps_order=False,
+    ),
     Driver(
         "postgres, almost everything in the table",
         PostgreSQL,
         "postgres",
         {"channel_prefix": "chat", "payload_threshold": 100},
         {"channelPrefix": "chat", "payloadThreshold": 100},
+        emitter={"channel_prefix": "chat", "payload_threshold": 100},
     ),
     Driver(
         "mongo, by age",
@@ -104,6 +119,35 @@ DRIVERS = [
         {"add_created_at_field": True},
         {"addCreatedAtField": True},
         node_keeps_order=False,
+        emitter={"add_created_at_field": True},
+        official_emitter={"addCreatedAtField": True},
+        official_emitter_keeps_order=False,
     ),
-    Driver("mongo, capped", MongoDB, "mongo", node_keeps_order=False),
+    Driver(
+        "mongo, capped",
+        MongoDB,
+        "mongo",
+        node_keeps_order=False,
+        emitter={},
+        official_emitter={},
+        official_emitter_keeps_order=False,
+    ),
+    Driver(
+        "mongo, by age, recovery",
+        MongoDB,
+        "mongo",
+        {"add_created_at_field": True},
+        {"addCreatedAtField": True},
+        recovery=True,
+        node_keeps_order=False,
+        node_recovers_all=False,
+    ),
+    Driver(
+        "mongo, capped, recovery",
+        MongoDB,
+        "mongo",
+        recovery=True,
+        node_keeps_order=False,
+        node_recovers_all=False,
+    ),
 ]

@@ -46,4 +46,13 @@ def make_emitter(driver: str, url: str, options: dict[str, Any], is_async: bool)
         from sio_core.emitters.redis_streams import AsyncRedisStreamsEmitter, RedisStreamsEmitter
 
         return AsyncRedisStreamsEmitter(url, **options) if is_async else RedisStreamsEmitter(url, **options)
+    if driver == "postgres":
+        from sio_core.emitters.postgres import AsyncPostgresEmitter, PostgresEmitter
+
+        return AsyncPostgresEmitter(url, **options) if is_async else PostgresEmitter(url, **options)
+    if driver == "mongo":
+        from sio_core.emitters.mongo import AsyncMongoEmitter, MongoEmitter
+
+        kind = AsyncMongoEmitter if is_async else MongoEmitter
+        return kind(url, database="cluster", **options)
     raise ValueError(f"there is no emitter for {driver!r}")

@@ -134,7 +134,7 @@ def test_the_events_of_one_server_stay_in_order(cluster: Cluster) -> None:
         received = cluster.received(client)
         for sender in NAMES:
             numbers = [args[2] for args in received if args[1] == sender]
-            if sender.startswith("n") and not cluster.driver.node_keeps_order:
+            if not cluster.keeps_order(sender):
                 numbers.sort()
             assert numbers == list(range(count)), f"{client}, from {sender}"
         cluster.clients("clear", name=client)

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from tests.clusters.cluster import NAMES, PATIENCE, Cluster, wait_until
-from tests.clusters.drivers import DRIVERS
+from tests.clusters.drivers import DRIVERS, Driver
+from tests.clusters.engines import Redis
 
-pytestmark = pytest.mark.parametrize(
-    "driver",
-    [driver for driver in DRIVERS if driver.recovery],
-    indirect=True,
-    ids=lambda driver: driver.name,
-)
+RECOVERING = [driver for driver in DRIVERS if driver.recovery]
+
+
+def on(drivers: list[Driver]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("driver", drivers, indirect=True, ids=lambda driver: driver.name)
+
 
 GUEST = "traveller"
 
@@ -52,6 +53,7 @@ def go_away(cluster: Cluster) -> None:
         )
 
 
+@on(RECOVERING)
 @pytest.mark.parametrize(("home", "other"), list(itertools.product(NAMES, NAMES)))
 def test_what_was_missed_comes_back(cluster: Cluster, guest: str, home: str, other: str) -> None:
     guest_id = arrive(cluster, home)
@@ -68,25 +70,29 @@ def test_what_was_missed_comes_back(cluster: Cluster, guest: str, home: str, oth
             cluster.servers[sender]("emit", event="missed", args=args, **target)
             if for_guest:
                 expected.append(["missed", *args])
-        cluster.fence(sender)  # before the next sender: so that there is one order
-        expected.append(["fence"])
+            cluster.fence(sender)  # before the next: so that there is one order
+            expected.append(["fence"])
     outcome = cluster.clients("back", name=guest, url=cluster.url(other))
     assert outcome == {"id": guest_id, "recovered": True}
     for sender in NAMES:
         cluster.servers[sender]("emit", rooms=["abroad"], event="back", args=[sender])
         received = cluster.clients("wait", name=guest, last=["back", sender], seconds=PATIENCE)
         expected.append(["back", sender])
-    assert [without_offset(args) for args in received[1:]] == expected
+    if cluster.driver.node_recovers_all or other.startswith("p"):
+        assert len(received) - 1 == len(expected)
+        heard = [args[:-1] for args in received[1:] if args[0] != "fence"]
+        wanted = [args for args in expected if args[0] != "fence"]
+        if not cluster.driver.node_keeps_order:
+            heard.sort(key=repr)
+            wanted.sort(key=repr)
+        assert heard == wanted
     (found,) = cluster.servers[home]("fetch_sockets", rooms=["abroad"])
     assert found["id"] == guest_id
     assert found["data"] == {"name": GUEST}
     assert sorted(found["rooms"]) == sorted([guest_id, "abroad"])
 
 
-def without_offset(args: list[Any]) -> list[Any]:
-    return args[:1] if args[0] == "fence" else args[:-1]
-
-
+@on(RECOVERING)
 @pytest.mark.parametrize("other", ["p1", "n1"])
 def test_who_left_in_order_starts_again(cluster: Cluster, guest: str, other: str) -> None:
     guest_id = arrive(cluster, "p1")
@@ -96,6 +102,7 @@ def test_who_left_in_order_starts_again(cluster: Cluster, guest: str, other: str
     assert outcome["id"] != guest_id
 
 
+@on(RECOVERING)
 def test_a_session_is_given_back_once(cluster: Cluster, guest: str) -> None:
     arrive(cluster, "p1")
     go_away(cluster)
@@ -104,6 +111,7 @@ def test_a_session_is_given_back_once(cluster: Cluster, guest: str) -> None:
     assert cluster.clients("back", name=guest, url=cluster.url("p1"))["recovered"]
 
 
+@on([driver for driver in RECOVERING if driver.engine is Redis])  # the one that is quick enough
 def test_nothing_is_lost_or_doubled_on_a_long_journey(cluster: Cluster, guest: str) -> None:
     """While everyone talks, the guest is cut off again and again and comes back at another server of ours."""
     arrive(cluster, "p1")
