@@ -117,7 +117,7 @@ def run_workers(load: Callable[[], Service], count: int, options: RunOptions) ->
 
 
 async def serve_as_worker(service: Service, link: WorkerLink, options: RunOptions) -> None:
-    """Serve what the supervisor gives, until it says that this is enough, or is gone."""
+    """Serve what the supervisor gives, until it says that this is enough or is gone, or the server is closed."""
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async with AsyncExitStack() as lifespan:
             if options.lifespan is not None:
@@ -132,6 +132,5 @@ async def serve_as_worker(service: Service, link: WorkerLink, options: RunOption
                         waiting.cancel_scope.cancel()
 
                 waiting.start_soon(wait_for_signal)
-                await intake.lost.wait()
-                logger.error("the supervisor is gone: worker %d ends too", link.index)
+                await intake.ended.wait()
                 waiting.cancel_scope.cancel()

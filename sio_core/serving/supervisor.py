@@ -26,7 +26,7 @@ from sio_core.adapters.local_hub import LocalHub
 from sio_core.channel import Channel, ChannelMessage
 from sio_core.ids import MAX_WORKERS
 from sio_core.serving.acceptor import Acceptor
-from sio_core.serving.worker_link import LOAD, MOVE, READY, WorkerLink, unpack_load, unpack_move
+from sio_core.serving.worker_link import LEAVING, LOAD, MOVE, READY, WorkerLink, unpack_load, unpack_move
 from sio_core.serving.worker_process import SET_UP_FAILED, WorkerProcess
 
 __all__ = ["Supervisor", "Work", "WorkersFailed", "check_workers"]
@@ -240,6 +240,8 @@ class Supervisor:
             elif message.kind == READY:
                 worker.became_ready(time.monotonic())
                 self._became_ready(worker)
+            elif message.kind == LEAVING:
+                worker.ready = False
 
     def _became_ready(self, worker: WorkerProcess) -> None:
         if not self._announced and all(other.ready for other in self._workers):

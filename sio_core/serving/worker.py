@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from typing import Final
 
@@ -23,6 +24,8 @@ from sio_core.serving.worker_link import (
 )
 
 __all__ = ["Intake", "OtherWorkers"]
+
+logger = logging.getLogger(__name__)
 
 REPORT_INTERVAL: Final = 0.5
 """Seconds between two reports of how many connections are open."""
@@ -51,7 +54,7 @@ class OtherWorkers(Siblings):
 class Intake:
     """Takes connections from the supervisor.
 
-    :ivar lost: set when the supervisor is gone.
+    :ivar ended: set when none will come any more, or none is wanted.
     """
 
     def __init__(self, link: WorkerLink, site: Site) -> None:
@@ -59,7 +62,7 @@ class Intake:
         self._site = site
         self._given = 0
         self._stopped = False
-        self.lost = anyio.Event()
+        self.ended = anyio.Event()
 
     async def run(self, shell: Shell, task_group: anyio.abc.TaskGroup) -> None:
         """Take connections until the supervisor is gone."""
@@ -73,19 +76,24 @@ class Intake:
 
         task_group.start_soon(self._report)
         await run_channel(self._link.channel, receive)
-        self.lost.set()
+        if not self._stopped:
+            logger.error("the supervisor is gone: worker %d ends too", self._link.index)
+        self.ended.set()
 
     def stop(self) -> None:
-        """Take no connections any more; who has begun may hand some over."""
-        self._stopped = True
+        """Take no connections any more: what is on its way here is given back."""
+        if not self._stopped:
+            self._stopped = True
+            self._link.leave()
+            self.ended.set()
 
     def _take(self, shell: Shell, task_group: anyio.abc.TaskGroup, message: ChannelMessage) -> None:
-        handle = socket.socket(fileno=message.descriptor)
-        if self._stopped:
-            handle.close()
-            return
-        handle.setblocking(False)
         is_placed, unread = unpack_connection(message.data)
+        if self._stopped:
+            self._link.move(message.descriptor, ANYBODY, unread)
+            return
+        handle = socket.socket(fileno=message.descriptor)
+        handle.setblocking(False)
         if isinstance(shell, AsyncioShell):
             shell.adopt(handle, unread, is_placed)
         else:

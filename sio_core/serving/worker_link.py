@@ -12,6 +12,7 @@ from sio_core.ids import worker_of
 __all__ = [
     "ANYBODY",
     "CONNECTION",
+    "LEAVING",
     "LOAD",
     "MOVE",
     "NOBODY",
@@ -35,6 +36,9 @@ LOAD: Final = 17
 """How many connections it has open, and how many it was ever given."""
 MOVE: Final = 18
 """A connection for another worker: which one (or whichever has the least to do), and what was read."""
+
+LEAVING: Final = 19
+"""It takes no connections any more."""
 
 SESSION_ID: Final = re.compile(rb"[?&]sid=([A-Za-z0-9_-]{20})(?=[& \r\n#]|$)").search
 """The session id in the query of a request line. Engine.IO protocol v4, "HTTP long-polling"."""
@@ -78,6 +82,10 @@ class WorkerLink:
         """Say that connections can be taken."""
         self.announced = True
         self.channel.send(READY)
+
+    def leave(self) -> None:
+        """Say that no connections can be taken any more."""
+        self.channel.send(LEAVING)
 
     def report(self, open_connections: int, given: int) -> None:
         """Say how many connections are open, and how many were ever given to this worker."""

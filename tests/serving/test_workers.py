@@ -302,6 +302,20 @@ def test_the_workers_are_restarted_one_by_one(loop: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_a_worker_whose_server_is_closed_is_replaced(loop: str) -> None:
+    with ServerProcess("tests.serving.worker_app", "--loop", loop) as server:
+        sessions = open_sessions(server.port)
+        pid = pid_of(server.port, sessions[1])
+        with Http(server.port) as http:
+            http.send(post(sessions[1], b'42["close"]'))
+            http.answer()
+        wait_until(lambda: not psutil.pid_exists(pid))
+        new = open_sessions(server.port)
+        assert pid_of(server.port, new[1]) != pid
+        assert pid_of(server.port, sessions[0])
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_all_end_with_the_first_signal_and_clients_are_told(loop: str, tmp_path: Path) -> None:
     with ServerProcess("tests.serving.worker_app", "--loop", loop, "--lives", str(tmp_path)) as server:
         sid = open_session(server.port)

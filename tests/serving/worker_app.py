@@ -24,9 +24,9 @@ def make_server() -> Server[dict[str, Any]]:
     def echo(socket: Socket[Any], *args: Any) -> None:
         socket.emit("echo", *args)
 
-    @io.on("die")
-    def die(socket: Socket[Any]) -> None:
-        os._exit(1)
+    @io.on("close")
+    async def close(socket: Socket[Any]) -> None:
+        await io.close()
 
     return io
 
