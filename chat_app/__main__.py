@@ -15,8 +15,8 @@ from typing import Any
 import anyio
 
 from chat_app.app import Chat
+from chat_app.engines import is_postgres, make_adapter, opener_of
 from chat_app.log import MessageLog, StorageError
-from chat_app.sqlite_log import SqliteLog
 from sio_core import Server
 
 STATIC = Path(__file__).with_name("static")
@@ -35,7 +35,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for everybody")
     parser.add_argument("--port", type=int, default=3000, help="port to listen on; 0 for any that is free")
-    parser.add_argument("--database", default="chat.db", metavar="FILE", help="where the messages are kept")
+    parser.add_argument(
+        "--database",
+        metavar="FILE",
+        help="where the messages are kept: a file, or postgresql://... (default: chat.db)",
+    )
+    parser.add_argument(
+        "--adapter",
+        metavar="URL",
+        help="serve one chat from many nodes: redis://..., postgresql://... or mongodb://..., the same for each; "
+        "the messages are then kept in PostgreSQL, by default in the adapter's",
+    )
     parser.add_argument(
         "--cors",
         action="append",
@@ -45,13 +55,38 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="the event loop")
     parser.add_argument("--workers", type=int, default=1, help="processes that serve the chat together")
     parser.add_argument("--verbose", action="store_true", help="tell about every event")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.database is None:
+        options.database = options.adapter if is_postgres(options.adapter or "") else "chat.db"
+    return options
+
+
+def check(options: argparse.Namespace) -> None:
+    """Make sure that the options fit together.
+
+    :raises ValueError: if they do not.
+    """
+    if options.adapter and not is_postgres(options.database):
+        raise ValueError(
+            "many nodes need one log, and a file of this machine is none: add --database postgresql://..."
+        )
+    if options.adapter and options.workers != 1:
+        raise ValueError("--workers is for one machine, --adapter for many nodes: start a node for each core")
 
 
 async def serve(options: argparse.Namespace, log: MessageLog, **server_options: Any) -> None:
-    """Serve the chat until SIGINT or SIGTERM."""
-    io: Server[dict[str, Any]] = Server(cors=options.cors, connection_state_recovery=True, **server_options)
-    chat = Chat(log)
+    """Serve the chat until SIGINT or SIGTERM.
+
+    With other nodes connection state recovery is off: each tells its own clients what the log has, and they ask for the
+    rest.
+    """
+    shared = options.adapter is not None
+    if shared:
+        server_options["adapter"] = make_adapter(options.adapter)
+    io: Server[dict[str, Any]] = Server(
+        cors=options.cors, connection_state_recovery=None if shared else True, **server_options
+    )
+    chat = Chat(log, shared=shared)
     io.register(chat)
     if options.verbose:
         log_events(chat)
@@ -112,11 +147,13 @@ def main(arguments: list[str] | None = None) -> None:
     if options.backend == "asyncio":
         backend_options["use_uvloop"] = find_spec("uvloop") is not None
     try:
+        check(options)
+        open_log = opener_of(options.database)
         if options.workers != 1:
-            SqliteLog.open(options.database).close()  # so that what is wrong is said once
-            serve_workers(options, SqliteLog.open)
+            open_log(options.database).close()  # so that what is wrong is said once
+            serve_workers(options, open_log)
             return
-        with closing(SqliteLog.open(options.database)) as log:
+        with closing(open_log(options.database)) as log:
             anyio.run(serve, options, log, backend=options.backend, backend_options=backend_options)
     except (StorageError, OSError, ValueError, RuntimeError) as error:
         sys.exit(f"chat_app: {error}")

@@ -81,8 +81,8 @@ logger = logging.getLogger(__name__)
 class PostgresLog(MessageLog):
     """The log in a database. See :meth:`open`."""
 
-    def __init__(self, url: str, writer: Connection, reader: Connection) -> None:
-        super().__init__(LOOK_EVERY)
+    def __init__(self, url: str, writer: Connection, reader: Connection, look_every: float) -> None:
+        super().__init__(look_every)
         self._url = url
         self._writer = writer
         self._reader = reader
@@ -94,10 +94,11 @@ class PostgresLog(MessageLog):
         self._followed: int = store[1]
 
     @classmethod
-    def open(cls, url: str) -> PostgresLog:
+    def open(cls, url: str, look_every: float | None = None) -> PostgresLog:
         """Open the database, with the tables made if they are not there.
 
         :param url: as ``postgresql://user:password@host:port/database``.
+        :param look_every: seconds between two looks for what others have written, if no notification comes.
         :raises StorageError: if it cannot be used.
         """
         connections: list[Connection] = []
@@ -113,7 +114,7 @@ class PostgresLog(MessageLog):
                 )
             reader = connect(url)
             connections.append(reader)
-            return cls(url, writer, reader)
+            return cls(url, writer, reader, LOOK_EVERY if look_every is None else look_every)
         except psycopg.Error as error:
             for connection in connections:
                 connection.close()

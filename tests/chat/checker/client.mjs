@@ -1,6 +1,6 @@
 /** The clients of a run: the official client, with the log and the outbox of the chat's own page.
  *
- * Prints the history, one JSON object a line. Arguments: the address, how many clients, how many of the tutorial, the
+ * Prints the history, one JSON object a line. Arguments: the addresses of the nodes, how many clients, how many of the tutorial, the
  * rooms, the seed. A line on standard input ends the talking: then each client synchronises, and the process exits.
  */
 import { createRequire } from "node:module";
@@ -10,7 +10,8 @@ import { RoomLog } from "../../../chat_app/static/room-log.mjs";
 
 const { io } = createRequire(import.meta.url)("socket.io-client");
 
-const [url, clientCount, tutorialCount, roomNames, seed] = process.argv.slice(2);
+const [nodes, clientCount, tutorialCount, roomNames, seed] = process.argv.slice(2);
+const urls = nodes.split(",");
 const rooms = roomNames.split(",");
 const transports = [["websocket"], ["polling"], ["polling", "websocket"]];
 const quick = { reconnectionDelay: 50, reconnectionDelayMax: 300, timeout: 2_000, forceNew: true };
@@ -57,7 +58,7 @@ class Page {
   load() {
     this.socket?.disconnect();
     const life = ++this.life;
-    const socket = io(url, {
+    const socket = io(urls[(this.number + life) % urls.length], {
       ...quick,
       transports: transports[this.number % 3],
       auth: { client: `client-of-the-checker-${seed}-${this.number}`, nickname: this.name },
@@ -165,7 +166,7 @@ class Tutorial {
 
   constructor(number) {
     this.name = `tutorial${number}`;
-    this.socket = io(url, { ...quick, auth: { serverOffset: 0 }, retries: 1_000, ackTimeout: ANSWER_TIME });
+    this.socket = io(urls[number % urls.length], { ...quick, auth: { serverOffset: 0 }, retries: 1_000, ackTimeout: ANSWER_TIME });
     this.socket.on("chat message", (text, serverOffset) => {
       note({ kind: "deliver", client: this.name, room: rooms[0], seq: serverOffset, id: "", text });
       this.socket.auth.serverOffset = serverOffset;

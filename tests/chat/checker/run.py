@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,8 +19,10 @@ from typing import Final
 import anyio
 import anyio.abc
 import psutil
+import psycopg
 from anyio.streams.text import TextReceiveStream
 
+from chat_app.engines import is_postgres
 from tests.chat.checker.rules import Anomalies, Event, Row, check
 from tests.chat.checker.server import POINTS
 from tests.faults.proxy import FaultProxy
@@ -29,6 +31,7 @@ from tests.helpers.waiting import eventually
 __all__ = ["Report", "Run"]
 
 ROOT: Final = Path(__file__).resolve().parents[3]
+ROWS: Final = "SELECT room, seq, client_offset, text FROM messages ORDER BY id"
 ROOMS: Final = ("lobby", "red", "green")
 ARRIVES: Final = 12.0
 """Seconds for the chat to get to the named point, or for something to be stored; then the next thing is tried."""
@@ -61,11 +64,42 @@ class Report:
         return "\n".join([*lines, "no anomalies"] if not self.anomalies else lines)
 
 
+class Node:
+    """One node of the chat, behind a proxy of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.port = free_port()
+        self.proxy = FaultProxy(self.port)
+        self.server: anyio.abc.Process | None = None
+
+    async def kill(self) -> None:
+        """End it at once."""
+        if self.server is not None:
+            if self.server.returncode is None:
+                workers = self.workers()
+                self.server.kill()
+                for worker in workers:
+                    kill(worker)
+            await self.server.wait()
+            await self.server.aclose()
+
+    def workers(self) -> list[psutil.Process]:
+        """The workers that live now, if there are several."""
+        assert self.server is not None
+        try:
+            return psutil.Process(self.server.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+
+
 class Run:
     """Kills the chat a number of times while its clients talk, then looks at what is left.
 
     :param directory: where the database and the history are written; keep it when something was found.
     :param workers: with several, mostly one of them is killed, and the others serve on.
+    :param nodes: with several, they are killed in turn, and the others serve on.
+    :param database: an address of PostgreSQL, which the nodes have in common; by default it is a file.
     :param mistake: one of the mistakes that the chat can be made with.
     :param ways: the ways of dying to choose from: the named points, and the empty one for any moment.
     """
@@ -79,6 +113,8 @@ class Run:
         pages: int = 8,
         tutorials: int = 2,
         workers: int = 1,
+        nodes: int = 1,
+        database: str = "",
         mistake: str = "",
         ways: Sequence[str] = ("", "", *POINTS),
     ) -> None:
@@ -89,20 +125,22 @@ class Run:
         self._workers = workers
         self._mistake = mistake
         self._ways = ways
-        self._database = directory / "chat.db"
-        self._port = free_port()
-        self._proxy = FaultProxy(self._port)
+        self._database = database or str(directory / "chat.db")
+        self._adapter = ("--adapter", database) if nodes > 1 else ()
+        self._nodes = [Node(number) for number in range(nodes)]
         self._events: list[Event] = []
         self._stored = anyio.Event()
-        self._server: anyio.abc.Process | None = None
         self._report = Report(seed)
 
     async def run(self) -> Report:
         """Do all of it."""
         started = time.monotonic()
-        async with self._proxy.running():
+        async with AsyncExitStack() as stack:
+            for node in self._nodes:
+                await stack.enter_async_context(node.proxy.running())
             try:
-                await self._start("")
+                for node in self._nodes:
+                    await self._start(node, "")
                 async with await self._start_clients() as clients, anyio.create_task_group() as task_group:
                     try:
                         task_group.start_soon(self._read, clients)
@@ -115,53 +153,35 @@ class Run:
                         if clients.returncode is None:
                             clients.kill()
             finally:
-                await self._kill()
+                for node in self._nodes:
+                    await node.kill()
         self._judge()
         self._report.seconds = time.monotonic() - started
         return self._report
 
     # The two programs
 
-    async def _start(self, crash: str) -> None:
-        log = (self._directory / "server.log").open("ab")
-        with log:
-            self._server = await anyio.open_process(
+    async def _start(self, node: Node, crash: str) -> None:
+        with (self._directory / f"server{node.number}.log").open("ab") as log:
+            node.server = await anyio.open_process(
                 [
                     *(sys.executable, "-m", "tests.chat.checker.server"),
-                    *("--port", str(self._port), "--database", str(self._database)),
-                    *("--workers", str(self._workers)),
+                    *("--port", str(node.port), "--database", self._database),
+                    *("--workers", str(self._workers), *self._adapter),
                 ],
                 cwd=ROOT,
                 env={**os.environ, "CHAT_CRASH": crash, "CHAT_MISTAKE": self._mistake},
                 stderr=log,
             )
-        assert self._server.stdout is not None
-        await self._server.stdout.receive()  # it listens, and says where
-
-    async def _kill(self) -> None:
-        if self._server is not None:
-            if self._server.returncode is None:
-                workers = self._processes()
-                self._server.kill()
-                for worker in workers:
-                    kill(worker)
-            await self._server.wait()
-            await self._server.aclose()
-
-    def _processes(self) -> list[psutil.Process]:
-        """The workers that live now, if there are several."""
-        assert self._server is not None
-        try:
-            return psutil.Process(self._server.pid).children()
-        except psutil.NoSuchProcess:
-            return []
+        assert node.server.stdout is not None
+        await node.server.stdout.receive()  # it listens, and says where
 
     async def _start_clients(self) -> anyio.abc.Process:
         pages, tutorials = self._counts
         return await anyio.open_process(
             [
                 *("node", str(Path(__file__).with_name("client.mjs"))),
-                f"http://127.0.0.1:{self._proxy.port}",
+                ",".join([f"http://127.0.0.1:{node.proxy.port}" for node in self._nodes]),
                 *(str(pages), str(tutorials), ",".join(ROOMS), str(self._report.seed)),
             ],
             cwd=ROOT,
@@ -185,64 +205,66 @@ class Run:
     # Breaking things
 
     async def _break_things(self) -> None:
-        for _ in range(self._kills):
+        for number in range(self._kills):
+            node = self._nodes[number % len(self._nodes)]
             self._stored = anyio.Event()
             with anyio.move_on_after(ARRIVES):
                 await self._stored.wait()
-            await self._disturb_network()
-            assert self._server is not None
+            await self._disturb_network(node)
             how = self._random.choice(self._ways)
             if self._workers > 1 and not how:
-                workers = self._processes()
+                workers = node.workers()
                 if workers:
                     kill(self._random.choice(workers))
                 self._report.deaths["a worker"] = self._report.deaths.get("a worker", 0) + 1
                 continue
             if how:
-                await self._kill()  # and start again with the point
-                await self._start(f"{how}:{self._random.randint(1, 20)}")
+                await node.kill()  # and start again with the point
+                await self._start(node, f"{how}:{self._random.randint(1, 20)}")
                 try:
-                    await self._wait_for_death()
+                    await self._wait_for_death(node)
                 except TimeoutError:
                     how = ""
-            await self._kill()
+            await node.kill()
             self._report.deaths[how or "any moment"] = self._report.deaths.get(how or "any moment", 0) + 1
-            await self._start("")
+            await self._start(node, "")
 
-    async def _wait_for_death(self) -> None:
+    async def _wait_for_death(self, node: Node) -> None:
         """Wait until the chat has killed itself, or one of its workers has.
 
         :raises TimeoutError: if it does not get to the point.
         """
-        assert self._server is not None
+        assert node.server is not None
         if self._workers == 1:
             with anyio.fail_after(ARRIVES):
-                await self._server.wait()
+                await node.server.wait()
             return
-        before = {worker.pid for worker in self._processes()}
-        await eventually(lambda: not before <= {worker.pid for worker in self._processes()}, ARRIVES)
+        before = {worker.pid for worker in node.workers()}
+        await eventually(lambda: not before <= {worker.pid for worker in node.workers()}, ARRIVES)
 
-    async def _disturb_network(self) -> None:
+    async def _disturb_network(self, node: Node) -> None:
         fault = self._random.choice(["none", "cut", "stall", "nowhere"])
         self._report.faults[fault] = self._report.faults.get(fault, 0) + 1
         if fault == "cut":
-            self._proxy.cut()
+            node.proxy.cut()
         elif fault == "nowhere":
-            self._proxy.lead_nowhere()
+            node.proxy.lead_nowhere()
         elif fault == "stall":
-            self._proxy.hold()
+            node.proxy.hold()
         await anyio.sleep(self._random.uniform(0.0, 0.4))  # the moment of the next fault is a random one
-        self._proxy.let_go()
+        node.proxy.let_go()
 
     # What is left
 
     def _judge(self) -> None:
-        with closing(sqlite3.connect(self._database)) as database:
-            damage = database.execute("PRAGMA quick_check").fetchone()[0]
-            rows = [
-                Row(*row)
-                for row in database.execute("SELECT room, seq, client_offset, text FROM messages ORDER BY id")
-            ]
+        damage, rows = "ok", []
+        if is_postgres(self._database):
+            with psycopg.connect(self._database) as connection:
+                rows = [Row(*row) for row in connection.execute(ROWS.replace("messages", "chat_messages"))]
+        else:
+            with closing(sqlite3.connect(self._database)) as database:
+                damage = database.execute("PRAGMA quick_check").fetchone()[0]
+                rows = [Row(*row) for row in database.execute(ROWS)]
         pages, tutorials = self._counts
         members: dict[str, tuple[str, ...]] = {f"page{number}": ROOMS for number in range(pages)}
         members.update({f"tutorial{number}": ROOMS[:1] for number in range(tutorials)})

@@ -19,7 +19,9 @@ from typing import Final
 import anyio
 
 from chat_app.__main__ import parse, serve, serve_workers
-from chat_app.log import Answer, Draft, Message, Publish, StorageError
+from chat_app.engines import is_postgres
+from chat_app.log import Answer, Draft, Message, MessageLog, Publish, StorageError
+from chat_app.postgres_log import PostgresLog
 from chat_app.sqlite_log import SqliteLog
 
 POINTS: Final = ("after_insert", "after_commit", "after_broadcast")
@@ -28,8 +30,8 @@ TIME_TO_LEAVE: Final = 0.03
 """Seconds for a broadcast to leave the process before it dies."""
 
 
-class CrashingLog(SqliteLog):
-    """The log, with a death at one point."""
+class CrashingLog(MessageLog):
+    """A log, with a death at one point."""
 
     point, _, count = os.environ.get("CHAT_CRASH", "").partition(":")
     mistake = os.environ.get("CHAT_MISTAKE", "")
@@ -46,9 +48,6 @@ class CrashingLog(SqliteLog):
 
     @asynccontextmanager
     async def running(self, publish: Publish) -> AsyncGenerator[None, None]:
-        self._writer.set_trace_callback(
-            lambda statement: statement == "COMMIT" and self.arrive("after_insert")
-        )
         forgotten = 0
 
         def publish_or_die(message: Message, origin: str) -> None:
@@ -77,6 +76,26 @@ class CrashingLog(SqliteLog):
         super().append(draft, answer_or_die)
 
 
+class CrashingSqliteLog(CrashingLog, SqliteLog):
+    """The log in a file."""
+
+    @asynccontextmanager
+    async def running(self, publish: Publish) -> AsyncGenerator[None, None]:
+        self._writer.set_trace_callback(
+            lambda statement: statement == "COMMIT" and self.arrive("after_insert")
+        )
+        async with super().running(publish):
+            yield
+
+
+class CrashingPostgresLog(CrashingLog, PostgresLog):
+    """The log in PostgreSQL."""
+
+    def _insert(self, messages: list[Message]) -> None:
+        super()._insert(messages)
+        self.arrive("after_insert")
+
+
 def ignore(outcome: Message | StorageError) -> None:
     """It has been answered."""
 
@@ -90,10 +109,11 @@ def main() -> None:
     """Serve the chat, with heartbeats quick enough to notice connections that lead nowhere."""
     options = parse()
     heartbeats = {"ping_interval": 1.0, "ping_timeout": 1.5}
+    open_log = CrashingPostgresLog.open if is_postgres(options.database) else CrashingSqliteLog.open
     if options.workers > 1:
-        serve_workers(options, CrashingLog.open, **heartbeats)
+        serve_workers(options, open_log, **heartbeats)
         return
-    with closing(CrashingLog.open(options.database)) as log:
+    with closing(open_log(options.database)) as log:
         anyio.run(functools.partial(serve, options, log, **heartbeats))
 
 
