@@ -128,6 +128,9 @@ chat-check: $(SET_UP) ## the chat killed a hundred times: every message once, in
 chat-check-workers: $(SET_UP) ## the same with four workers, killed one at a time
 	$(BIN)/python -m tests.chat.checker --kills 100 --workers 4
 
+chat-check-nodes: $(SET_UP) engines ## the same with two nodes on PostgreSQL, killed in turn
+	$(BIN)/python -m tests.chat.checker --kills 100 --nodes 2
+
 bench: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) ## all servers, one load; results in benchmarks/results
 	$(BIN)/python -m benchmarks
 

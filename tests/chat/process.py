@@ -23,7 +23,7 @@ class ChatProcess:
     :ivar url: the address that it prints.
     """
 
-    def __init__(self, database: Path, *arguments: str, stderr: Path | None = None) -> None:
+    def __init__(self, database: Path | str, *arguments: str, stderr: Path | None = None) -> None:
         self._stderr = stderr
         self._command = [sys.executable, "-m", "chat_app", "--database", str(database), *arguments]
         self.port = free_port()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from chat_app.__main__ import main, parse
+from chat_app.engines import make_adapter
 from tests.chat.checker.run import ROOT
 from tests.chat.process import ChatProcess
 
@@ -47,7 +48,7 @@ def test_help() -> None:
     completed = subprocess.run(
         [sys.executable, "-m", "chat_app", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for option in ("--host", "--port", "--database", "--cors", "--backend", "--workers"):
+    for option in ("--host", "--port", "--database", "--cors", "--backend", "--workers", "--adapter"):
         assert option in completed.stdout
 
 
@@ -77,3 +78,38 @@ def test_workers_begin_only_with_a_database_that_can_be_used(tmp_path: Path) -> 
         main(["--database", str(path), "--workers", "2"])
     with pytest.raises(SystemExit, match=r"chat_app: workers must be a number from 1"):
         main(["--database", str(tmp_path / "other.db"), "--workers", "0"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--adapter", "redis://localhost"], r"many nodes need one log.*--database postgresql://"),
+        (["--adapter", "postgresql://localhost/a", "--database", "chat.db"], r"many nodes need one log"),
+        (["--adapter", "postgresql://localhost/a", "--workers", "2"], r"--workers is for one machine"),
+        (["--database", "postgresql://127.0.0.1:1/none"], r"The database cannot be used"),
+        (["--adapter", "postgresql://127.0.0.1:1/none"], r"The database cannot be used"),
+    ],
+)
+def test_what_does_not_fit_together_is_said_in_one_line(arguments: list[str], words: str) -> None:
+    with pytest.raises(SystemExit, match=words) as caught:
+        main(arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_database_is_that_of_the_adapter_if_it_may_be() -> None:
+    assert parse([]).database == "chat.db"
+    assert parse(["--adapter", "redis://localhost"]).database == "chat.db"
+    assert parse(["--adapter", "postgresql://localhost/a"]).database == "postgresql://localhost/a"
+    both = parse(["--adapter", "redis://localhost", "--database", "postgresql://localhost/b"])
+    assert both.database == "postgresql://localhost/b"
+
+
+def test_adapters_are_known_by_the_beginning_of_their_address() -> None:
+    for url, name in (
+        ("redis://localhost", "Redis"),
+        ("postgresql://localhost/a", "Postgres"),
+        ("mongodb://localhost/a", "Mongo"),
+    ):
+        assert type(make_adapter(url)).__name__ == name
+    with pytest.raises(ValueError, match="begins with one of redis://"):
+        make_adapter("amqp://localhost")
