@@ -70,7 +70,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "/deflate/": {"per_message_deflate": True},
     "/eio3/": {"allow_eio3": True},
     "/msgpack/": {"parser": "msgpack"},
-    "/refusing/": {"allow_request": lambda request: "allow" in request.params, "ping_interval": 25},
+    "/calm/": {"connect_timeout": 45, "ping_interval": 25, "ping_timeout": 20},
+    "/refusing/": {"allow_request": lambda request: "allow" in request.params},
 }
 
 

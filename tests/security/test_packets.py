@@ -12,14 +12,14 @@ import pytest
 from sio_core import LocalProtocolError
 from sio_core.socketio.packet import EVENT, Packet
 from sio_core.socketio.parser import JsonParser
-from tests.security.witness import Stand, eventually
+from tests.security.witness import CALM_PATH, Stand, eventually
 
 pytestmark = pytest.mark.anyio
 
 LIMIT = 1_000_000
 
 
-async def expect_end(stand: Stand, *messages: str | bytes, path: str = "/socket.io/") -> None:
+async def expect_end(stand: Stand, *messages: str | bytes, path: str = CALM_PATH) -> None:
     """A client that sends this loses its connection, and no listener has run."""
     client = await stand.peer(path).client("websocket")
     await client.send(*messages)
@@ -74,17 +74,17 @@ async def test_a_binary_packet_has_at_least_one_attachment(stand: Stand) -> None
         "460-1[]",
     ):
         await expect_end(stand, head)
-    client = await stand.peer().client("websocket")
+    client = await stand.peer(CALM_PATH).client("websocket")
     await client.send('450-["ran"]', *[bytes(1_000)] * 100)
-    await stand.peer().until_ended(client.link)
+    await stand.peer(CALM_PATH).until_ended(client.link)
 
 
 @pytest.mark.threat("T32b")
 async def test_attachments_that_belong_to_nothing(stand: Stand) -> None:
     """Before CONNECT, for a namespace one is not in, after the last one, and instead of text."""
-    early = await stand.peer().websocket()
+    early = await stand.peer(CALM_PATH).websocket()
     await early.send(f'451-["ran",{place(0)}]', b"x")
-    await stand.peer().until_ended(early)
+    await stand.peer(CALM_PATH).until_ended(early)
     await expect_end(stand, f'451-/other,["ran",{place(0)}]', b"x")
     await expect_end(stand, b"x")
     await expect_end(stand, f'451-["none",{place(0)}]', b"x", b"y")
@@ -167,7 +167,7 @@ async def test_packets_that_say_nothing_do_nothing(stand: Stand) -> None:
 
 @pytest.mark.threat("T34")
 async def test_packets_that_are_none_by_polling(stand: Stand) -> None:
-    peer = stand.peer()
+    peer = stand.peer(CALM_PATH)
     for packet in BAD_PACKETS[::6]:
         client = await peer.client("polling")
         await client.send(packet)
@@ -410,7 +410,7 @@ async def test_packets_out_of_order(stand: Stand) -> None:
     "message", ['42["ran"]', "41", "431[]", b"x", '44{"message":"x"}', '42/other,["ran"]']
 )
 async def test_packets_before_the_first_connect(stand: Stand, message: str | bytes) -> None:
-    link = await stand.peer().websocket()
+    link = await stand.peer(CALM_PATH).websocket()
     await link.send(message)
-    await stand.peer().until_ended(link)
+    await stand.peer(CALM_PATH).until_ended(link)
     assert await stand.happened() == []

@@ -14,7 +14,7 @@ from conformance.peer.socketio import Client
 from conformance.peer.websocket import TEXT, encode_frame, upgrade_headers
 from sio_core import Server
 from tests.helpers.processes import ServerProcess
-from tests.security.witness import PATIENCE, Stand, eventually, opening
+from tests.security.witness import CALM_PATH, PATIENCE, Stand, eventually, opening
 
 pytestmark = pytest.mark.anyio
 
@@ -76,11 +76,11 @@ async def test_a_flood_of_namespaces(stand: Stand) -> None:
 
 @pytest.mark.threat("T44")
 async def test_names_of_namespaces_are_short(stand: Stand) -> None:
-    client = await stand.peer().client("websocket")
+    client = await stand.peer(CALM_PATH).client("websocket")
     await client.connect("/dynamic-" + "a" * 246)
     await client.send("40/dynamic-" + "a" * 247 + ",")
-    await stand.peer().until_ended(client.link)
-    client = await stand.peer().client("websocket")
+    await stand.peer(CALM_PATH).until_ended(client.link)
+    client = await stand.peer(CALM_PATH).client("websocket")
     for name in (
         "/dynamic-a\n",
         "/dynamic-a\x00",
@@ -115,7 +115,7 @@ async def test_who_is_not_let_in_yet_hears_nothing_and_is_not_heard(stand: Stand
         while "relayed" not in (message := str(await stranger.receive())):
             pass
     assert "after" in message
-    eager = await stand.peer().websocket()
+    eager = await stand.peer(CALM_PATH).websocket()
     await stand.happened()
     await eager.send("40/slow,", '42/slow,["ran"]')
     await stand.peer().until_ended(eager)
@@ -127,14 +127,14 @@ async def test_who_is_not_let_in_yet_hears_nothing_and_is_not_heard(stand: Stand
     "auth", ["", "null", '{"token":"wrong"}', '{"token":["right"]}', '{"token":{"right":1}}']
 )
 async def test_who_is_refused_has_run_nothing(stand: Stand, auth: str) -> None:
-    client = await stand.peer().client("websocket")
+    client = await stand.peer(CALM_PATH).client("websocket")
     await stand.happened()
     await client.connect("/other")
     await client.send("40/guarded," + ("" if auth == "null" else auth))
     refusal = await client.receive()
     assert (refusal.type, refusal.data) == (4, {"message": "a token is needed", "data": {"code": "E_TOKEN"}})
     await client.send('42/guarded,["ran"]')
-    await stand.peer().until_ended(client.link)
+    await stand.peer(CALM_PATH).until_ended(client.link)
     ran = [entry for entry in await stand.happened() if entry[0] in {"ran", "connection"}]
     assert ran == [["connection", "/other"]]
 

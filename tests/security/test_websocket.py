@@ -224,7 +224,7 @@ async def test_pings_of_a_peer_that_does_not_read_do_not_pile_up(stand: Stand) -
         pings = encode_frame(PING, b"p" * 125) * 100
         sent = 0
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(2.0):
                 for _ in range(1_500):  # 20 MB
                     await loop.sock_sendall(flooder, pings)
                     sent += len(pings)
@@ -232,7 +232,7 @@ async def test_pings_of_a_peer_that_does_not_read_do_not_pile_up(stand: Stand) -
             pass
         during = await stand.witness.inspect("census")
         assert sent > 3 * LIMIT
-        assert during["memory"] - before["memory"] < 4 * LIMIT
+        assert during["memory"] - before["memory"] < 3 * LIMIT
 
 
 @pytest.mark.threat("T24")

@@ -30,13 +30,26 @@ from conformance.peer.websocket import RefusedError
 from conformance.target import Server
 from tests.helpers.processes import ServerProcess
 
-__all__ = ["CALM", "KEPT_FOR_RECOVERY", "PATIENCE", "Peer", "Stand", "Witness", "eventually", "opening"]
+__all__ = [
+    "CALM",
+    "CALM_PATH",
+    "KEPT_FOR_RECOVERY",
+    "PATIENCE",
+    "Peer",
+    "Stand",
+    "Witness",
+    "eventually",
+    "opening",
+]
 
 PATIENCE = 8.0
 """Seconds in which everything that is waited for must have come, the witness's echo too, on a machine that is busy."""
 
 CALM = 0.02
 """Seconds between two echoes."""
+
+CALM_PATH = "/calm/"
+"""The path of a server that ends no session because of its own times within the patience of a test."""
 
 TOLERANCE = 8 * 1024 * 1024
 """Bytes of memory that a process may keep after an attack: what an allocator does not give back at once. What an
