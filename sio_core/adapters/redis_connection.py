@@ -10,7 +10,7 @@ import logging
 import secrets
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 import anyio
@@ -83,7 +83,6 @@ class RedisDriver(Driver):
 
     def open(self) -> None:
         host = self.host
-        self._speaks = Waiter()
         self._speaker = Supervisor(host, "Redis, to publish", self._speak, probe=self._ping)
         self._hearer = Supervisor(
             host, "Redis, to subscribe", self._hear, probe=self._give_sign, on_up=self.reconnected
@@ -98,6 +97,8 @@ class RedisDriver(Driver):
             await link.stop()
         self._channels.clear()
         self._patterns.clear()
+        self._speaks.set(error=AdapterError("the connection to Redis is closed"))
+        self._speaks = Waiter()
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[BaseConnection]:
@@ -117,8 +118,9 @@ class RedisDriver(Driver):
             link.up()
             self._speaks.set()
             try:
-                async for _ in connection.push_messages:
-                    pass  # none is asked for: this ends with the connection
+                async with aclosing(connection.push_messages) as pushes:
+                    async for _ in pushes:
+                        pass  # none is asked for: this ends with the connection
             finally:
                 self._speaking = None
                 self._speaks = Waiter()
@@ -201,12 +203,13 @@ class RedisDriver(Driver):
                     connection.send_command(b"PSUBSCRIBE", name)
                 sign = self._sign.encode()
                 connection.send_command(self._subscribe, sign)
-                async for push in connection.push_messages:
-                    link.heard()
-                    if push[1] != sign:
-                        self._take(push)
-                    elif push[0] == self._subscribe.lower():  # the last that was asked for
-                        link.up()
+                async with aclosing(connection.push_messages) as pushes:
+                    async for push in pushes:
+                        link.heard()
+                        if push[1] != sign:
+                            self._take(push)
+                        elif push[0] == self._subscribe.lower():  # the last that was asked for
+                            link.up()
             finally:
                 self._hearing = None
                 tasks.cancel_scope.cancel()
@@ -214,8 +217,9 @@ class RedisDriver(Driver):
     @staticmethod
     async def _fail_with_errors(connection: BaseConnection) -> None:
         """What is subscribed to is answered like a message; anything else is a refusal."""
-        async for reply in connection.streamed_messages:
-            raise AdapterError(f"Redis refuses to subscribe: {reply!r}")
+        async with aclosing(connection.streamed_messages) as replies:
+            async for reply in replies:
+                raise AdapterError(f"Redis refuses to subscribe: {reply!r}")
 
     async def _give_sign(self) -> None:
         """Publish something for this node alone, which shows that it hears."""
