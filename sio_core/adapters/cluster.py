@@ -253,6 +253,7 @@ class ClusterAdapter(Adapter):
         delay = FIRST_RETRY
         while self._queue and self._started:
             if self._queue[0].message.offset is not None:  # the attempt that seemed to fail did not
+                self.driver.publishing = True
                 self.published(self._take())
                 continue
             batch = [outgoing for outgoing, _ in zip(self._queue, range(self.batch), strict=False)]

@@ -117,6 +117,7 @@ class RedisDriver(Driver):
             self._speaking = connection
             link.up()
             self._speaks.set()
+            self._note_accepting()
             try:
                 async with aclosing(connection.push_messages) as pushes:
                     async for _ in pushes:
@@ -127,6 +128,12 @@ class RedisDriver(Driver):
 
     async def _ping(self) -> None:
         await self.execute((b"PING", ()))
+        self._note_accepting()
+
+    def _note_accepting(self) -> None:
+        """Redis answers. Where nothing waits to be published, nothing else will show that it accepts that again."""
+        if not any([adapter.queued for adapter in self.adapters.values()]):
+            self.publishing = True
 
     async def execute(self, *commands: Command) -> list[Any]:
         """Have Redis execute commands, in their order, and return its answers.

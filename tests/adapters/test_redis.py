@@ -195,6 +195,22 @@ async def test_without_an_engine_a_server_serves_what_is_here(make: MakeDriver) 
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("make", DRIVERS)
+async def test_a_node_that_has_nothing_to_say_is_whole_again_too(
+    redis: RedisEngine, make: MakeDriver
+) -> None:
+    async with cluster(make(redis.url), make(redis.url)) as (one, two):
+        redis.kill()
+        one.io.emit("hello")
+        await eventually(lambda: not one.driver.publishing and two.driver.degraded)
+        assert await receive(one) == ["hello"]
+        redis.start()
+        await eventually(lambda: not one.driver.degraded and not two.driver.degraded)
+        two.io.emit("again")
+        assert await receive(one) == ["again"]
+
+
+@pytest.mark.anyio
 async def test_what_may_not_be_subscribed_to_is_told(
     redis: RedisEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
