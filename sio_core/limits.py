@@ -78,8 +78,8 @@ class Limits:
     """Seconds a TLS handshake may take."""
 
     connections: int | None = None
-    """Open TCP connections of one process, of our own listeners. More are answered 503 and closed. ``None``: nine
-    tenths of the open-file limit, less 100, so that there are files left for everything else."""
+    """Open TCP connections of one process, of our own listeners. More are answered 503 and closed. ``None``, and at
+    most: nine tenths of the open-file limit, less 100, so that there are files left for everything else."""
 
     connections_per_address: int | None = None
     """Open TCP connections of one peer address (of IPv6: of one /64 network), trusted proxies excepted. More are

@@ -655,7 +655,7 @@ class Engine(SessionOwner):
         now = self.clock()
         if hits == 1 or abs(now - self._logged_at[name]) >= LOG_INTERVAL:
             self._logged_at[name] = now
-            logger.info("the bound %r was hit, for the %dth time", name, hits)
+            logger.info("the bound %r was hit (%d times so far)", name, hits)
 
     def close(self) -> None:
         """Close every session at once; what waits in them is dropped."""

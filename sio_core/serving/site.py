@@ -80,7 +80,7 @@ class Site:
         deadlines: Deadlines,
         resources_first: Sequence[Resource] = (),
         resources: Sequence[Resource] = (),
-        default_connections: int | None = None,
+        most_connections: int | None = None,
     ) -> None:
         self.engines: list[tuple[str, Engine]] = [(engine.options.prefix, engine) for engine in engines]
         self.limits = limits
@@ -88,7 +88,8 @@ class Site:
         self.resources_first = list(resources_first)
         self.resources = list(resources)
         self.connections = 0
-        self.connections_bound = limits.connections if limits.connections is not None else default_connections
+        bounds = [bound for bound in (limits.connections, most_connections) if bound is not None]
+        self.connections_bound: int | None = min(bounds) if bounds else None
         self.on_idle: Callable[[], object] | None = None
         self.siblings: Siblings | None = None
         self._date = ""

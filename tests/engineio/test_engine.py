@@ -655,6 +655,22 @@ def test_who_has_joined_a_namespace_is_no_stranger() -> None:
     assert world.engine.unconnected == 0
 
 
+def test_hits_are_counted_and_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    with caplog.at_level("INFO"):
+        for _ in range(100):
+            world.engine.count_limit("sessions")
+        world.engine.count_limit("fragments")
+        world.now += 10
+        world.engine.count_limit("sessions")
+    assert world.engine.limit_hits == {"sessions": 101, "fragments": 1}
+    assert caplog.messages == [
+        "the bound 'sessions' was hit (1 times so far)",
+        "the bound 'fragments' was hit (1 times so far)",
+        "the bound 'sessions' was hit (101 times so far)",
+    ]
+
+
 def test_without_limits_nothing_is_counted_by_address() -> None:
     world = World()
     verdicts(world, 10)

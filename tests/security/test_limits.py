@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import ssl
 from contextlib import suppress
 from typing import Any
@@ -170,9 +171,17 @@ async def test_the_number_of_connections(shell: str) -> None:
 
 
 async def test_files_are_left_for_everything_else(shell: str) -> None:
-    async with serving(shell) as place:
-        assert place.site is not None
-        assert place.site.connections_bound == open_files_bound()
+    most = open_files_bound()
+    for connections in (None, 1 << 40):
+        async with serving(shell, Limits(connections=connections)) as place:
+            assert place.site is not None
+            assert place.site.connections_bound == (most if most is not None else connections)
+
+
+def test_how_many_files_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    for files, bound in ((1_000, 800), (256, 130), (100, 50), (1, 1), (resource.RLIM_INFINITY, None)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        assert open_files_bound() == bound
 
 
 @pytest.mark.limit("connections_per_address")
