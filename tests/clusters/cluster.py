@@ -78,9 +78,12 @@ class Cluster:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._stack = stack
-            for name in self.names:
-                self.add_server(name)
-            self.clients = stack.enter_context(Peer("node", str(HERE / "node_clients.cjs")))
+            launched = [self._server(name).launch() for name in self.names]
+            self.clients = Peer("node", str(HERE / "node_clients.cjs")).launch()
+            for program in (*launched, self.clients):
+                stack.callback(program.kill)
+            for program in (*launched, self.clients):
+                stack.enter_context(program)
             for name in self.names:
                 self.ids[name] = self.connect(name, name)["id"]
             self.settle()
@@ -94,6 +97,9 @@ class Cluster:
 
     def add_server(self, name: str) -> None:
         """Start a server; its name says which kind."""
+        self._stack.enter_context(self._server(name))
+
+    def _server(self, name: str) -> Peer:
         driver = self.driver
         recovery = 60.0 if driver.recovery else None
         if name.startswith("p"):
@@ -101,7 +107,8 @@ class Cluster:
             server = python_server(driver, self.engine, name, loop, recovery)
         else:
             server = node_server(driver, self.engine, name, recovery)
-        self.servers[name] = self._stack.enter_context(server)
+        self.servers[name] = server
+        return server
 
     def url(self, name: str) -> str:
         """Where a server listens."""

@@ -36,9 +36,11 @@ class Peer:
         self._last_id = 0
         self._writing = threading.Lock()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the program
+        self._ready: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.ready: Any = None
 
-    def __enter__(self) -> Self:
+    def launch(self) -> Self:
+        """Start the program without waiting until it is ready: entering the block does."""
         package = os.path.dirname(os.path.dirname(sio_core.__file__))
         self._process = subprocess.Popen(
             self._command,
@@ -49,11 +51,19 @@ class Peer:
             stderr=self._errors,
             text=True,
         )
-        ready: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._answers[0] = ready
+        self._answers[0] = self._ready
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.ready = self._take(ready, START_TIME)["ready"]
+        return self
+
+    def __enter__(self) -> Self:
+        if not self._answers:
+            self.launch()
+        try:
+            self.ready = self._take(self._ready, START_TIME)["ready"]
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(
