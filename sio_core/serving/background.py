@@ -34,7 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 async def ensure_running(service: Service) -> None:
-    """Start a server that does not run."""
+    """Start a server that does not run.
+
+    :raises Exception: whatever its start raises; on trio ``RuntimeError``, and the other is logged.
+    """
     if service.running:
         return
     if sniffio.current_async_library() == "asyncio":
@@ -46,6 +49,8 @@ async def ensure_running(service: Service) -> None:
         service.starting = anyio.Event()
         trio.lowlevel.spawn_system_task(run_on_trio, service, service.starting)
     await service.starting.wait()
+    if not service.running:
+        raise RuntimeError("the server could not be started: the log says why")
 
 
 def start_on_asyncio(service: Service) -> None:
@@ -88,9 +93,11 @@ async def run_on_trio(service: Service, started: anyio.Event) -> None:
     try:
         async with anyio.create_task_group() as task_group:
             runtime = TrioRuntime(task_group)
-            service.begin(runtime, task_group.start_soon)
-            service.starting = None
-            started.set()
+            try:
+                service.begin(runtime, task_group.start_soon)
+            finally:  # who waits for it must know if it has failed
+                service.starting = None
+                started.set()
             try:
                 await anyio.sleep_forever()
             finally:

@@ -241,32 +241,32 @@ class Service(ABC):
         failure: Exception | None = None
         async with anyio.create_task_group() as task_group:
             runtime = Runtime.current(task_group)
-            for service in services:
-                service.begin(runtime, task_group.start_soon)
             stopping = anyio.Event()
-            self._stops.append(stopping)
             try:
-                shell = make_shell(site, task_group, runtime)
-                stop = await start(shell, task_group)
-                self._shells.append(shell)
-                task_group.start_soon(stop_when, stopping, stop)
-                try:
-                    yield
-                except Exception as error:
-                    failure = error  # the task group would wrap it
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        stop()
-                        for service in services:
-                            await service.close()
-                        await drain(shell)
-                        self._shells.remove(shell)
-                        for service in services:
-                            await service.settle()
+                with ExitStack() as users:
+                    for service in services:
+                        service.begin(runtime, task_group.start_soon)
+                        users.callback(service.end)
+                    self._stops.append(stopping)
+                    users.callback(self._stops.remove, stopping)
+                    shell = make_shell(site, task_group, runtime)
+                    stop = await start(shell, task_group)
+                    self._shells.append(shell)
+                    task_group.start_soon(stop_when, stopping, stop)
+                    try:
+                        yield
+                    finally:
+                        with anyio.CancelScope(shield=True):
+                            stop()
+                            for service in services:
+                                await service.close()
+                            await drain(shell)
+                            self._shells.remove(shell)
+                            for service in services:
+                                await service.settle()
+            except Exception as error:
+                failure = error  # the task group would wrap it
             finally:
-                self._stops.remove(stopping)
-                for service in services:
-                    service.end()
                 task_group.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -310,19 +310,21 @@ class Service(ABC):
         """
         failure: Exception | None = None
         async with anyio.create_task_group() as task_group:
-            self.begin(Runtime.current(task_group), task_group.start_soon)
             try:
-                yield
+                self.begin(Runtime.current(task_group), task_group.start_soon)
+                try:
+                    yield
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        if not self.draining:
+                            await self.close()
+                        with anyio.move_on_after(DRAIN_TIME):
+                            await self._asgi_shell.drain()
+                        await self.settle()
+                    self.end()
             except Exception as error:
                 failure = error  # the task group would wrap it
             finally:
-                with anyio.CancelScope(shield=True):
-                    if not self.draining:
-                        await self.close()
-                    with anyio.move_on_after(DRAIN_TIME):
-                        await self._asgi_shell.drain()
-                    await self.settle()
-                self.end()
                 task_group.cancel_scope.cancel()
         if failure is not None:
             raise failure

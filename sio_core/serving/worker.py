@@ -100,8 +100,12 @@ class Intake:
             task_group.start_soon(self._serve, shell, handle, unread, is_placed)
 
     async def _serve(self, shell: StreamShell, handle: socket.socket, unread: bytes, is_placed: bool) -> None:
-        stream = await anyio.abc.SocketStream.from_socket(handle)
-        await shell.serve(stream, unread=unread, keep_next=is_placed)
+        try:
+            stream = await anyio.abc.SocketStream.from_socket(handle)
+        except ValueError:  # the client has gone on the way
+            handle.close()
+        else:
+            await shell.serve(stream, unread=unread, keep_next=is_placed)
 
     async def _report(self) -> None:
         while True:

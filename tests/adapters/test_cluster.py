@@ -477,19 +477,28 @@ async def test_a_driver_belongs_to_one_server() -> None:
         BusDriver(Bus()).host  # noqa: B018
 
 
-async def test_a_server_does_not_start_where_its_driver_does_not_work() -> None:
-    class Picky(BusDriver):
-        def check(self, runtime: Runtime) -> None:
-            raise AdapterError(f"not on {type(runtime).__name__}")
+class Picky(BusDriver):
+    def check(self, runtime: Runtime) -> None:
+        raise AdapterError(f"not on {type(runtime).__name__}")
 
+
+async def test_a_server_does_not_start_where_its_driver_does_not_work() -> None:
     io = Server(adapter=Picky(Bus()))
-    for _ in range(2):
-        with pytest.raises(ExceptionGroup) as caught:
-            async with io.lifespan():
+    for enter in (io.lifespan, io.listen):
+        with pytest.raises(AdapterError, match="not on"):
+            async with enter():
                 pass
-        assert isinstance(caught.value.exceptions[0], AdapterError)
-        assert str(caught.value.exceptions[0]).startswith("not on")
         assert not io.running
+
+
+async def test_a_listener_of_several_stops_what_it_has_started() -> None:
+    io = Server()
+    with pytest.raises(AdapterError, match="not on"):
+        async with io.listen(engines=[Server(adapter=Picky(Bus()), path="/other/")]):
+            pass
+    assert not io.running
+    async with io.listen():
+        assert io.running
 
 
 async def test_it_can_be_opened_again() -> None:

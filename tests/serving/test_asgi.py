@@ -14,8 +14,10 @@ import anyio
 import pytest
 import sniffio
 
-from sio_core import Cors, EngineServer, Limits, Response, Server, Session, Socket
+from sio_core import AdapterError, Cors, EngineServer, Limits, Response, Server, Session, Socket
+from sio_core.adapters.memory import MemoryAdapter
 from sio_core.engineio.engine import Engine
+from sio_core.runtime import Runtime
 from sio_core.serving.asgi_scope import split_path
 from tests.serving.asgi_server import (
     PATIENCE,
@@ -782,6 +784,27 @@ async def test_an_error_inside_the_lifespan_stays_what_it_is() -> None:
     with pytest.raises(KeyError, match="mine"):
         async with io.lifespan():
             raise KeyError("mine")
+
+
+async def test_every_request_to_a_server_that_cannot_start_ends() -> None:
+    class Unsuited(MemoryAdapter):
+        def check(self, runtime: Runtime) -> None:
+            raise AdapterError(f"not on {type(runtime).__name__}")
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    io: Server[Any] = Server(adapter=Unsuited)
+    for _ in range(2):
+        with anyio.fail_after(PATIENCE):
+            await io(http_scope(query=POLLING), receive, send)
+        assert not io.running
+    assert not sent  # the server that called it answers for it
 
 
 async def test_without_a_lifespan_the_first_request_starts_the_clock() -> None:
