@@ -81,7 +81,7 @@ def test_a_bound_is_enforced(name: str) -> None:
     assert any(re.search(rf"\b_?limits\.{name}\b", source) for source in sources)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("cluster_")])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_bound_is_lived_with_and_passed(name: str) -> None:
     """A test that is marked ``limit`` lives with a bound for long, just below it, and passes it once."""
     assert name in names_tested(), f"no test is marked with pytest.mark.limit({name!r})"

@@ -59,6 +59,8 @@ ACK_ANSWERS: Final = frozenset((BROADCAST_CLIENT_COUNT, BROADCAST_ACK))
 
 HEARTBEATS: Final = frozenset((INITIAL_HEARTBEAT, HEARTBEAT, ADAPTER_CLOSE))
 
+PUBLISH_TIME: Final = "cluster_publish_time"
+
 logger = logging.getLogger(__name__)
 
 
@@ -181,7 +183,11 @@ class ClusterAdapter(Adapter):
 
     async def server_count(self) -> int:
         return await within(
-            self._host, self._limits.cluster_publish_time, "counting the nodes", self.count_nodes()
+            self._host,
+            self._limits.cluster_publish_time,
+            "counting the nodes",
+            self.count_nodes(),
+            PUBLISH_TIME,
         )
 
     async def others(self) -> tuple[int, set[str] | None]:
@@ -270,7 +276,7 @@ class ClusterAdapter(Adapter):
         seconds = self._limits.cluster_publish_time
         failure: Exception
         try:
-            offsets = await within(self._host, seconds, "publishing", self.publish_batch(batch))
+            offsets = await within(self._host, seconds, "publishing", self.publish_batch(batch), PUBLISH_TIME)
         except Exception as error:
             failure = error
         else:
@@ -410,6 +416,10 @@ class ClusterAdapter(Adapter):
             asked.fail_too(request.waiter)
             answers: list[Any] = await request.waiter.wait()
             return answers
+        except ClusterTimeout:
+            if seconds == self._limits.cluster_request_time:
+                self._host.count_limit("cluster_request_time")
+            raise
         finally:
             self._host.deadlines.cancel(request)
             del self._requests[request_id]

@@ -205,6 +205,7 @@ class RecoveringClusterAdapter(ClusterAdapter):
                 if unpublished.due > now:
                     self._timer.set(unpublished.due)
                     return
+                self._host.count_limit("cluster_hold_time")
                 self._release(unpublished)
 
     def publishing_failed(self) -> None:

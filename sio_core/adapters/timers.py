@@ -59,9 +59,12 @@ async def pause(host: Host, seconds: float) -> None:
         timer.stop()
 
 
-async def within(host: Host, seconds: float, what: str, awaitable: Awaitable[Result]) -> Result:
+async def within(
+    host: Host, seconds: float, what: str, awaitable: Awaitable[Result], bound: str = ""
+) -> Result:
     """Await something that may take so many seconds.
 
+    :param bound: the name of the limit that these are, which is counted if it is hit.
     :raises AdapterError: if it takes longer; the message names ``what``.
     """
     result: Any = None
@@ -73,6 +76,8 @@ async def within(host: Host, seconds: float, what: str, awaitable: Awaitable[Res
         finally:
             timer.stop()
     if scope.cancelled_caught:
+        if bound:
+            host.count_limit(bound)
         raise AdapterError(f"{what} took more than {seconds:g} s")
     answer: Result = result
     return answer
