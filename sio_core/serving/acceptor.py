@@ -23,8 +23,8 @@ PEEK_SIZE: Final = 4_096
 FIRST_BYTE_TIME: Final = 1.0
 """Seconds a connection may be silent before a worker gets it, whose own bounds then count."""
 
-SILENT_CONNECTIONS: Final = 4_096
-"""Connections that may be silent here; beyond it the oldest is given to a worker."""
+SILENT_CONNECTIONS: Final = 512
+"""Connections that may be silent here, each an open file; beyond it the oldest is given to a worker."""
 
 ACCEPTED_AT_ONCE: Final = 128
 """Connections accepted in a row, before others get their turn."""

@@ -167,6 +167,9 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # in the new process they would wake up this one
         try:
             process = worker.start(self._run_worker, now)
+        except OSError as error:
+            logger.error("worker %d cannot be started for now: %s", worker.index, error.strerror)
+            return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         channel, bus = worker.channel, worker.bus

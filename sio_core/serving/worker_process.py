@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.process import BaseProcess
 from socket import socket
 from typing import Final
@@ -27,6 +27,9 @@ STABLE_TIME: Final = 10.0
 
 RESTART_PAUSES: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds before a worker is started again, by the deaths in a row before; the last for all further ones."""
+
+TRY_AGAIN: Final = 5.0
+"""Seconds until the next attempt to start a process for which there was no room."""
 
 SILENCE: Final = 5.0
 """Seconds without a report after which a worker gets no new sessions: its event loop is blocked."""
@@ -83,20 +86,19 @@ class WorkerProcess:
         return self._start_at is not None and self._start_at <= now
 
     def start(self, main: Callable[[int, socket, socket], None], now: float) -> BaseProcess:
-        """Start a process, forked from this one, that runs ``main`` with this worker's ends of the channels."""
-        ours, theirs = Channel.pair()
-        our_bus, their_bus = Channel.pair()
+        """Start a process, forked from this one, that runs ``main`` with this worker's ends of the channels.
+
+        :raises OSError: if the system allows no more files or processes; it is due again some seconds later.
+        """
+        self._start_at = now + TRY_AGAIN
         for stream in (sys.stdout, sys.stderr):  # what is in their buffers would be written twice
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        self.channel = Channel(ours)
-        self.bus = Channel(our_bus)
-        process = multiprocessing.get_context("fork").Process(
-            target=main, args=(self.index, theirs, their_bus), name=f"worker-{self.index}"
-        )
-        process.start()
-        theirs.close()
-        their_bus.close()
+        try:
+            process = self._fork(main)
+        except OSError:
+            self.disconnect()
+            raise
         self.process = process
         self.ready = self.silent = self._ending = False
         self._given = self.load = 0
@@ -105,6 +107,20 @@ class WorkerProcess:
         self._kill_at = now + START_TIME
         logger.info("worker %d is process %s", self.index, process.pid)
         return process
+
+    def _fork(self, main: Callable[[int, socket, socket], None]) -> BaseProcess:
+        with ExitStack() as stack:
+            ours, theirs = Channel.pair()
+            stack.callback(theirs.close)
+            self.channel = Channel(ours)
+            our_bus, their_bus = Channel.pair()
+            stack.callback(their_bus.close)
+            self.bus = Channel(our_bus)
+            process = multiprocessing.get_context("fork").Process(
+                target=main, args=(self.index, theirs, their_bus), name=f"worker-{self.index}"
+            )
+            process.start()
+            return process
 
     def became_ready(self, now: float) -> None:
         """It takes connections now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -182,3 +183,20 @@ def test_one_that_does_not_report_is_silent_until_it_does(
     worker.set_load(0, 0, 9.0)
     assert not worker.silent
     assert worker.deadline == 14.0
+
+
+def test_one_for_which_there_is_no_room_is_tried_again(
+    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fork", fork)
+        with pytest.raises(OSError, match="temporarily unavailable"):
+            worker.start(idle, 5.0)
+    assert worker.process is worker.channel is worker.bus is None
+    assert not worker.is_due(9.9)
+    assert worker.is_due(10.0)
+    worker.start(idle, 10.0)
+    wait_for_start(worker)
