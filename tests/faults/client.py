@@ -375,17 +375,19 @@ async def connected(port: int, **options: Any) -> AsyncGenerator[Client, None]:
     """Have a client in the namespace for as long as the block lasts; see :class:`Client` for the options."""
     client = Client(port, **options)
     failure: Exception | None = None
-    async with anyio.create_task_group() as task_group:
-        try:
-            with anyio.fail_after(PATIENCE):
-                await client.open()
-            task_group.start_soon(client.run)
-            await client.wait_joined()
-            yield client
-        except Exception as error:
-            failure = error  # the task group would wrap it
-        task_group.cancel_scope.cancel()
-    with anyio.CancelScope(shield=True):
-        await client.close()
+    try:
+        async with anyio.create_task_group() as task_group:
+            try:
+                with anyio.fail_after(PATIENCE):
+                    await client.open()
+                task_group.start_soon(client.run)
+                await client.wait_joined()
+                yield client
+            except Exception as error:
+                failure = error  # the task group would wrap it
+            task_group.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await client.close()
     if failure is not None:
         raise failure
