@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from threading import get_ident
-from typing import Any, Final
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -18,9 +18,6 @@ import sniffio
 __all__ = ["AsyncFunction", "AsyncioRuntime", "Runtime", "TrioRuntime", "Waiter", "as_error", "is_cancelled"]
 
 logger = logging.getLogger(__name__)
-
-CANCEL_TIME: Final = 1.0
-"""Seconds that cancelled tasks get to end."""
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, object]]
 
@@ -58,8 +55,9 @@ class Runtime(ABC):
     async def join(self) -> None:
         """Wait until every task of :meth:`spawn` has ended."""
 
-    async def cancel(self) -> None:  # noqa: B027 - where a task group owns the tasks, that does it
-        """Cancel every task of :meth:`spawn` that has not ended, unless another owner of theirs does."""
+    @abstractmethod
+    def cancel(self) -> None:
+        """Cancel every task of :meth:`spawn` that has not ended."""
 
     @staticmethod
     def current(task_group: anyio.abc.TaskGroup) -> Runtime:
@@ -103,17 +101,19 @@ class AsyncioRuntime(Runtime):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def cancel(self) -> None:
+    def cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CANCEL_TIME)
 
 
 class TrioRuntime(Runtime):
-    """trio. Its tasks belong to the task group that the server runs in."""
+    """trio. Its tasks belong to the task group that the server runs in.
 
-    __slots__ = ("_idle", "_running", "_task_group", "_token")
+    Whoever cancels that does not cancel them: listeners of ``disconnect`` have their time, as on asyncio. So
+    :meth:`cancel` must be called before the task group is left.
+    """
+
+    __slots__ = ("_idle", "_scopes", "_task_group", "_token")
 
     def __init__(self, task_group: anyio.abc.TaskGroup) -> None:
         import trio.lowlevel  # noqa: PLC0415 - only here is trio known to be installed
@@ -121,28 +121,26 @@ class TrioRuntime(Runtime):
         super().__init__(starts_at_once=False)
         self._task_group = task_group
         self._token = trio.lowlevel.current_trio_token()
-        self._running = 0
+        self._scopes: set[anyio.CancelScope] = set()
         self._idle: anyio.Event | None = None
-
-    def move(self, task_group: anyio.abc.TaskGroup) -> None:
-        """Tasks that are spawned from here on belong to this task group: the other one has been cancelled."""
-        self._task_group = task_group
 
     def now(self) -> float:
         return anyio.current_time()
 
     def spawn(self, function: AsyncFunction, *args: Any) -> None:
-        self._running += 1
-        self._task_group.start_soon(self._run, function, args)
+        scope = anyio.CancelScope(shield=True)
+        self._scopes.add(scope)
+        self._task_group.start_soon(self._run, scope, function, args)
 
-    async def _run(self, function: AsyncFunction, args: tuple[Any, ...]) -> None:
+    async def _run(self, scope: anyio.CancelScope, function: AsyncFunction, args: tuple[Any, ...]) -> None:
         try:
-            await function(*args)
+            with scope:
+                await function(*args)
         except Exception:  # it would end every other task of the server
             logger.exception("a task of the server has failed")
         finally:
-            self._running -= 1
-            if not self._running and self._idle is not None:
+            self._scopes.discard(scope)
+            if not self._scopes and self._idle is not None:
                 self._idle.set()
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
@@ -152,9 +150,13 @@ class TrioRuntime(Runtime):
         self._token.run_sync_soon(call_safely, function, args)
 
     async def join(self) -> None:
-        while self._running:
+        while self._scopes:
             self._idle = anyio.Event()
             await self._idle.wait()
+
+    def cancel(self) -> None:
+        for scope in self._scopes:
+            scope.cancel()
 
 
 def is_cancelled() -> bool:

@@ -102,8 +102,8 @@ class VirtualRuntime(Runtime):
     async def join(self) -> None:
         await self._runtime.join()
 
-    async def cancel(self) -> None:
-        await self._runtime.cancel()
+    def cancel(self) -> None:
+        self._runtime.cancel()
 
 
 class MemoryDriver(Driver):

@@ -54,6 +54,9 @@ class Turns(Runtime):
     async def join(self) -> None:
         """No task outlives `spawn`."""
 
+    def cancel(self) -> None:
+        """No task outlives `spawn`."""
+
     def turn(self) -> None:
         """Make the calls that are due."""
         due = self._due

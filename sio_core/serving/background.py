@@ -92,9 +92,8 @@ async def run_on_trio(service: Service, started: anyio.Event) -> None:
     """Hold the nursery of a server until the event loop ends."""
     try:
         async with anyio.create_task_group() as task_group:
-            runtime = TrioRuntime(task_group)
             try:
-                service.begin(runtime, task_group.start_soon)
+                service.begin(TrioRuntime(task_group), task_group.start_soon)
             finally:  # who waits for it must know if it has failed
                 service.starting = None
                 started.set()
@@ -102,10 +101,7 @@ async def run_on_trio(service: Service, started: anyio.Event) -> None:
                 await anyio.sleep_forever()
             finally:
                 with anyio.CancelScope(shield=True):
-                    async with anyio.create_task_group() as farewell:
-                        runtime.move(farewell)
-                        await close(service)
-                        farewell.cancel_scope.cancel()
+                    await close(service)
                 service.end()
     except* Exception:
         # An exception that leaves a system task ends the program.

@@ -15,6 +15,7 @@ from typing import Final
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from sio_core.engineio.deadlines import Deadlines
 from sio_core.engineio.engine import Engine
@@ -40,6 +41,9 @@ DRAIN_TIME: Final = 10.0
 
 SETTLE_TIME: Final = 3.0
 """Seconds that what the application does when its clients have gone may take, before the server is gone too."""
+
+CANCEL_TIME: Final = 1.0
+"""Seconds that what is cancelled then gets to end."""
 
 logger = logging.getLogger(__name__)
 
@@ -267,6 +271,7 @@ class Service(ABC):
             except Exception as error:
                 failure = error  # the task group would wrap it
             finally:
+                runtime.cancel()
                 task_group.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -379,14 +384,20 @@ class Service(ABC):
         if runtime is not None:
             with anyio.move_on_after(SETTLE_TIME):
                 await runtime.join()
+                await anyio.lowlevel.checkpoint()  # what ended last may have left something for the next turn
+                await runtime.join()
             if self._users == 1:
-                await runtime.cancel()
+                runtime.cancel()
+                with anyio.move_on_after(CANCEL_TIME):
+                    await runtime.join()
 
     def end(self) -> None:
         """A listener is done with this service; the last stops it."""
         self._users -= 1
         if not self._users:
             self.draining = False
+            if self._runtime is not None:
+                self._runtime.cancel()
             self._runtime = None
             self.stop()
 

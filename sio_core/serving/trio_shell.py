@@ -97,6 +97,9 @@ class StreamShell:
         self.connections.add(handshake)
         try:
             secure = await handshake.run(stream, context)
+        except BaseException:  # it is cancelled, and nobody else knows of this connection
+            await anyio.aclose_forcefully(stream)
+            raise
         finally:
             self.connections.discard(handshake)
         if handshake.timed_out:

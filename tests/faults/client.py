@@ -51,12 +51,18 @@ class Http:
         """Connect to a port of loopback."""
         try:
             stream: anyio.abc.ByteStream = await anyio.connect_tcp("127.0.0.1", port)
-            if tls is not None:
+        except OSError as error:
+            raise Ended(f"no connection: {type(error).__name__}") from None
+        if tls is not None:
+            try:
                 stream = await TLSStream.wrap(
                     stream, hostname="127.0.0.1", ssl_context=tls, standard_compatible=False
                 )
-        except BROKEN as error:
-            raise Ended(f"no connection: {type(error).__name__}") from None
+            except BaseException as error:
+                await anyio.aclose_forcefully(stream)
+                if isinstance(error, BROKEN):
+                    raise Ended(f"no TLS: {type(error).__name__}") from None
+                raise
         return cls(stream)
 
     async def request(self, method: str, target: str, body: bytes = b"", headers: str = "") -> bytes:
