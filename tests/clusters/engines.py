@@ -110,6 +110,9 @@ class Engine(ABC):
         self._paused = [process, *process.children(recursive=True)]
         for one in self._paused:
             one.suspend()
+        for one in self._paused:
+            while one.is_running() and one.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+                time.sleep(0.005)
 
     def resume(self) -> None:
         """Let it go on after :meth:`pause`."""
