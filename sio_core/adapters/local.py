@@ -122,7 +122,8 @@ class Local(Driver):
         if self._channel is None:
             return
         if is_kept:
-            self._write(self._channel, ENTRY, pack_entry(message.nsp, payload))
+            assert message.seq is not None
+            self._write(self._channel, ENTRY, pack_entry(message.nsp, message.seq, payload))
         elif worker is not None:
             self._write(self._channel, DIRECT, pack_direct(worker, payload))
         else:
@@ -158,11 +159,11 @@ class Local(Driver):
         for message in messages:
             kind, data = message.kind, message.data
             if kind == ENTRY:
-                worker, place, payload = unpack_entry(data)
+                worker, place, seq, payload = unpack_entry(data)
                 self.position = self.offset_at(place)
-                self._take(worker, payload, self.position)
+                self._take(worker, payload, self.position, seq)
             elif kind in {PUBLISH, DIRECT}:
-                self._take(*unpack_from(data), None)
+                self._take(*unpack_from(data))
             elif kind == MEMBERS:
                 self._set_members(unpack_members(data))
             elif kind == ANSWER:
@@ -172,12 +173,13 @@ class Local(Driver):
             elif kind == POSITION:
                 self._set_position(data)
 
-    def _take(self, worker: int, payload: bytes, offset: str | None) -> None:
+    def _take(self, worker: int, payload: bytes, offset: str | None = None, seq: int | None = None) -> None:
         try:
             message = decode(payload)
         except InvalidPacket as error:
             self.drop(str(error))
             return
+        message.seq = seq
         self._note(worker, message)
         self.receive(message, offset)
 

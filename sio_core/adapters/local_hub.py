@@ -39,11 +39,12 @@ PUBLISH: Final = 1
 DIRECT: Final = 2
 """A message for one worker: which one, and the message."""
 ENTRY: Final = 3
-"""An event for every worker, the sender too, that is kept: its namespace, and the message."""
+"""An event for every worker, the sender too, that is kept: its namespace, the sender's number for it, the message."""
 ASK: Final = 4
 """A question about what is kept: its number, what is asked for, and the arguments of that."""
 
-# To a worker. PUBLISH and DIRECT begin with the number of the worker that has sent them, ENTRY also with its place.
+# To a worker. PUBLISH and DIRECT begin with the number of the worker that has sent them, ENTRY also with its place and
+# the sender's number for it.
 MEMBERS: Final = 16
 """Which workers there are now."""
 POSITION: Final = 17
@@ -52,7 +53,8 @@ ANSWER: Final = 18
 """The number of the question, and the answer."""
 
 INDEX: Final = struct.Struct("!H")
-PLACE: Final = struct.Struct("!HQ")
+ENTRY_HEAD: Final = struct.Struct("!HQ")
+PLACE: Final = struct.Struct("!HQQ")
 
 WAITING_BYTES: Final = 67_108_864
 """Bytes that may wait for a worker which does not take them. More messages for it are dropped."""
@@ -99,8 +101,8 @@ class LocalHub:
                 (other,) = INDEX.unpack_from(message.data)
                 self._send(other, DIRECT, source + message.data[INDEX.size :])
             elif message.kind == ENTRY:
-                nsp, payload = split_entry(message.data)
-                data = PLACE.pack(index, self._log.append(nsp, payload)) + payload
+                nsp, seq, payload = split_entry(message.data)
+                data = PLACE.pack(index, self._log.append(nsp, payload), seq) + payload
                 for other in list(self._channels):
                     self._send(other, ENTRY, data)
             elif message.kind == ASK:
@@ -146,23 +148,23 @@ def pack_direct(index: int, data: bytes) -> bytes:
     return INDEX.pack(index) + data
 
 
-def pack_entry(nsp: str, data: bytes) -> bytes:
+def pack_entry(nsp: str, seq: int, data: bytes) -> bytes:
     """Make the content of ENTRY, as a worker sends it."""
     name = nsp.encode()
-    return INDEX.pack(len(name)) + name + data
+    return ENTRY_HEAD.pack(len(name), seq) + name + data
 
 
-def split_entry(data: bytes) -> tuple[str, bytes]:
-    """Return the namespace and the message of ENTRY, as a worker sends it."""
-    (length,) = INDEX.unpack_from(data)
-    end = INDEX.size + length
-    return data[INDEX.size : end].decode(), data[end:]
+def split_entry(data: bytes) -> tuple[str, int, bytes]:
+    """Return the namespace, the sender's number and the message of ENTRY, as a worker sends it."""
+    length, seq = ENTRY_HEAD.unpack_from(data)
+    end = ENTRY_HEAD.size + length
+    return data[ENTRY_HEAD.size : end].decode(), seq, data[end:]
 
 
-def unpack_entry(data: bytes) -> tuple[int, int, bytes]:
-    """Return which worker has sent ENTRY, its place in the log, and the message."""
-    index, number = PLACE.unpack_from(data)
-    return index, number, data[PLACE.size :]
+def unpack_entry(data: bytes) -> tuple[int, int, int, bytes]:
+    """Return which worker has sent ENTRY, its place in the log, the sender's number for it, and the message."""
+    index, number, seq = PLACE.unpack_from(data)
+    return index, number, seq, data[PLACE.size :]
 
 
 def unpack_from(data: bytes) -> tuple[int, bytes]:

@@ -104,8 +104,8 @@ class RecoveringClusterAdapter(ClusterAdapter):
     """The adapter of a namespace whose engine keeps a log.
 
     Drivers hand every entry of the log to :meth:`receive`, with its offset and in its order, this node's own too.
-    ``message.seq`` should travel with the message: one that was published twice, because the first attempt seemed to
-    fail, is then known by it. Where a message has none, own messages are taken to come back in their order.
+    ``message.seq`` comes back with this node's own; where it travels with all messages, one that was published twice,
+    because the first attempt seemed to fail, is known by it.
 
     :param settings: how sessions are recovered; ``None`` if they are not, and then it is an adapter like others.
     :ivar position: the offset of the newest entry of the log that was read; a driver sets it where its reading starts.
@@ -227,14 +227,24 @@ class RecoveringClusterAdapter(ClusterAdapter):
         super().fail(outgoing, error)
         seq = outgoing.message.seq
         unpublished = self._unpublished.pop(seq, None) if seq is not None else None
-        if unpublished is None:
-            return
-        if unpublished.held is not None:  # it will have no offset
-            unpublished.held.fill(self.local.encode(unpublished.data, unpublished.options, None))
+        if unpublished is not None:
+            self._finish(unpublished, None)
+
+    def _finish(self, unpublished: Unpublished, offset: str | None) -> None:
+        """The offset of an event is known, or it is known that there will be none."""
+        packets = self.local.encode(unpublished.data, unpublished.options, offset)
+        if unpublished.held is not None:
+            unpublished.held.fill(packets)
         else:
-            self._settle_early(unpublished, None)
-        if unpublished.late:
+            self._settle_early(unpublished, offset)
+        if not unpublished.late:
+            return
+        if offset is None:
             self.local.deliver(unpublished.late, unpublished.data, unpublished.options)
+        else:
+            self.local.deliver_encoded(
+                self._without_known(unpublished.late, offset), packets, unpublished.data, unpublished.options
+            )
 
     def _settle_early(self, unpublished: Unpublished, offset: str | None) -> None:
         """The offset of an event that was delivered without it is known, or there will be none."""
@@ -272,22 +282,17 @@ class RecoveringClusterAdapter(ClusterAdapter):
         return seq <= last
 
     def handle_own(self, message: Message, offset: str | None) -> None:
-        if offset is None or not is_recoverable(message) or options_of(message).volatile:
+        seq = message.seq
+        if offset is None or seq is None:
             return
-        seq = message.seq if message.seq is not None else next(iter(self._unpublished), 0)
+        while (first := next(iter(self._unpublished), seq)) < seq:
+            # It was not read, and will not be: it was trimmed, or dropped on the way.
+            passed = self._unpublished.pop(first)
+            self._finish(passed, passed.message.offset)
         unpublished = self._unpublished.pop(seq, None)
-        if unpublished is None:
-            return
-        unpublished.message.offset = offset
-        packets = self.local.encode(unpublished.data, unpublished.options, offset)
-        if unpublished.held is not None:
-            unpublished.held.fill(packets)
-        else:
-            self._settle_early(unpublished, offset)
-        if unpublished.late:
-            self.local.deliver_encoded(
-                self._without_known(unpublished.late, offset), packets, unpublished.data, unpublished.options
-            )
+        if unpublished is not None:
+            unpublished.message.offset = offset
+            self._finish(unpublished, offset)
 
     def deliver(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> None:
         if offset is None or options.volatile or self._settings is None:

@@ -420,9 +420,10 @@ class Namespace(LocalSockets, Generic[Data]):
         )
 
     def hold(self, ids: Iterable[str], data: list[Any]) -> Held:
-        if self.watched:
+        place = Place([self.sockets[member] for member in ids if member in self.sockets])
+        if self.watched:  # what they send is sent after this event, and has a later offset
             self._notify_watchers(ids, data)
-        return Place([self.sockets[member] for member in ids if member in self.sockets])
+        return place
 
     def deliver(self, ids: Iterable[str], data: list[Any], options: BroadcastOptions) -> None:
         packets = self.encode(data, options, None)

@@ -366,3 +366,20 @@ async def test_all_clients_get_events_in_one_order() -> None:
         assert heard[0] == heard[1] == heard[2]
         offsets = [int(event[-1].partition(".")[2]) for event in heard[0]]
         assert offsets == list(range(1, 61))
+
+
+async def test_a_worker_that_was_too_slow_for_its_own_event_gives_it_no_other_offset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with workers(2, connection_state_recovery=True) as (machine, (one, two)):
+        one.io.emit("seen")
+        _, before = await two.client.receive()
+        assert await one.client.receive() == ["seen", before]
+        with monkeypatch.context() as patch:
+            patch.setattr("sio_core.adapters.local_hub.WAITING_BYTES", -1)
+            one.io.emit("dropped")
+            await eventually(lambda: machine.hub.dropped == 2)
+        one.io.emit("found")
+        _, offset = await two.client.receive()
+        assert await one.client.receive() == ["dropped"]
+        assert await one.client.receive() == ["found", offset]

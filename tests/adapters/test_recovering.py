@@ -43,6 +43,38 @@ async def test_every_node_delivers_in_the_order_of_the_log() -> None:
             ]
 
 
+async def test_what_is_sent_because_of_an_event_comes_after_it() -> None:
+    bus = Bus(immediate=False)
+    async with cluster(bus, 2, **OPTIONS) as nodes:
+        client, io = nodes[0].client, nodes[0].io
+
+        @client.socket.on_any_outgoing
+        def answer(name: str, *args: Any) -> None:
+            if name == "first":
+                io.emit("second")
+
+        io.emit("first")
+        await settle()
+        bus.deliver()
+        assert [await client.receive() for _ in range(2)] == [["first", "000001"], ["second", "000002"]]
+
+
+async def test_an_own_event_that_was_not_read_takes_no_other_offset() -> None:
+    bus = Bus(immediate=False)
+    async with cluster(bus, 2, **OPTIONS) as (here, there):
+        here.io.emit("not read")
+        await settle()
+        bus.lose_from(here.driver, here.driver)
+        here.io.emit("read")
+        await settle()
+        bus.deliver()
+        for node in (here, there):
+            assert [await node.client.receive() for _ in range(2)] == [
+                ["not read", "000001"],
+                ["read", "000002"],
+            ]
+
+
 async def test_nothing_overtakes_an_event_without_its_offset() -> None:
     bus = Bus(immediate=False)
     async with cluster(bus, 2, **OPTIONS) as nodes:
