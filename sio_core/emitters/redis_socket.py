@@ -7,7 +7,7 @@ Redis serialization protocol specification, version 2.
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import socket
 import ssl
 import threading
@@ -99,7 +99,9 @@ class RedisSocket:
     @staticmethod
     def _is_lost(connection: socket.socket) -> bool:
         # Nothing is expected: what can be read is the end.
-        return bool(select.select([connection], [], [], 0)[0])
+        with selectors.DefaultSelector() as selector:  # select() alone takes no descriptors over 1,023
+            selector.register(connection, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def _disconnect(self) -> None:
         connection, self._socket = self._socket, None
