@@ -18,7 +18,7 @@ import orjson
 from sio_core.adapters.base import BroadcastOptions, SocketDetails
 from sio_core.errors import InvalidPacket
 from sio_core.socketio.packet import EVENT, is_event_data
-from sio_core.socketio.values import Rewriter, describe
+from sio_core.socketio.values import Rewriter, describe, iso_date
 
 __all__ = [
     "ADAPTER_CLOSE",
@@ -46,7 +46,6 @@ __all__ = [
     "details_from_wire",
     "details_to_wire",
     "event_of",
-    "iso_date",
     "js_date",
     "make_uid",
     "message_from",
@@ -151,13 +150,6 @@ class Message:
 
 
 # Writing
-
-
-def iso_date(moment: datetime) -> str:
-    """Return a moment as JavaScript's ``Date`` writes itself in JSON; one without a time zone as it is."""
-    if moment.utcoffset() is None:
-        return moment.isoformat()
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def js_date(milliseconds: int) -> str:

@@ -11,9 +11,9 @@ from bson import Binary, ObjectId
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
-from sio_core.adapters.messages import Message, iso_date, message_from
+from sio_core.adapters.messages import Message, message_from
 from sio_core.errors import InvalidPacket
-from sio_core.socketio.values import Rewriter
+from sio_core.socketio.values import Rewriter, iso_date
 
 __all__ = ["DATABASE", "EVENTS", "SESSION", "DocumentCodec", "database_of", "offset_of", "read_document"]
 

@@ -7,13 +7,13 @@ stands in its place, and the data follows in messages of its own, in the order o
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Any
 
 import orjson
 
 from sio_core.errors import InvalidPacket
-from sio_core.socketio.values import Rewriter, describe
+from sio_core.socketio.values import Rewriter, describe, iso_date
 
 __all__ = ["Extractor", "reconstruct"]
 
@@ -37,6 +37,10 @@ class Extractor(Rewriter):
         """Be the ``default`` hook of ``orjson``: a placeholder for binary data, plain data for objects."""
         if isinstance(value, bytes | bytearray | memoryview):
             return self.binary(value)
+        if isinstance(value, datetime):
+            return iso_date(value)
+        if isinstance(value, date | time):
+            return value.isoformat()
         return describe(value, self._default)
 
     def binary(self, value: bytes | bytearray | memoryview) -> object:
@@ -50,8 +54,8 @@ class Extractor(Rewriter):
         return placeholder
 
     def moment(self, value: datetime) -> object:
-        """Leave it to orjson, which writes it in the form of RFC 3339."""
-        return value
+        """Return what JavaScript writes."""
+        return iso_date(value)
 
     def large_integer(self, value: int) -> object:
         """Return the digits as they are: JSON has no bound (RFC 8259 section 6)."""

@@ -38,6 +38,8 @@ __all__ = ["Decoder", "JsonDecoder", "JsonParser", "Parser"]
 
 _dumps: Final = orjson.dumps
 _loads: Final = orjson.loads
+# Moments are written as JavaScript does, by the hook.
+_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME
 
 _TYPES: Final = "0123456"
 _EVENTS: Final = (EVENT, BINARY_EVENT)
@@ -148,7 +150,8 @@ class JsonParser(Parser):
 
     Bytes, bytearrays and memoryviews may stand anywhere in the data of events and acks. What :mod:`orjson`
     writes may be sent, also ``msgspec.Struct`` objects and everything with a ``model_dump()``; ``nan`` and
-    the infinities become ``null``, keys become what JavaScript would make of them.
+    the infinities become ``null``, keys become what JavaScript would make of them, and so do moments with a time zone:
+    ``2026-01-01T00:00:00.123Z``, to the millisecond and in UTC.
 
     :param max_attachments: how many attachments a packet is sent with; recent clients refuse more than 10.
     :param allow_placeholder_reuse: whether a received packet may use one attachment in several places.
@@ -220,7 +223,7 @@ class JsonParser(Parser):
         if id is not None or namespace != "/":
             return self._encode(EVENT, namespace, data, id, prefix)
         try:
-            return prefix + b"2" + _dumps(data), []
+            return prefix + b"2" + _dumps(data, None, _OPTIONS), []
         except TypeError:
             pass
         return self._encode_any(EVENT, namespace, data, id, prefix)
@@ -245,7 +248,7 @@ class JsonParser(Parser):
     ) -> tuple[bytes, list[bytes]]:
         # Nearly every payload is plain, and then the first attempt is all there is: no hook, no objects made.
         try:
-            return prefix + _head(kind, 0, namespace, id) + _dumps(data), []
+            return prefix + _head(kind, 0, namespace, id) + _dumps(data, None, _OPTIONS), []
         except TypeError:
             pass
         return self._encode_any(kind, namespace, data, id, prefix)
@@ -270,7 +273,7 @@ class JsonParser(Parser):
         """Return the JSON text and the attachments of a payload that may hold anything."""
         extractor = Extractor(self._default, extract)
         try:
-            return _dumps(data, extractor.take), extractor.attachments
+            return _dumps(data, extractor.take, _OPTIONS), extractor.attachments
         except TypeError:
             # Refused as it is: lone surrogates, large integers, keys that are no strings; or for good.
             extractor.attachments.clear()

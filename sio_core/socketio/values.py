@@ -12,13 +12,13 @@ import enum
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-__all__ = ["MAX_DEPTH", "Rewriter", "describe", "key_text", "mend_text"]
+__all__ = ["MAX_DEPTH", "Rewriter", "describe", "iso_date", "key_text", "mend_text"]
 
 # How deep an outgoing payload may be: what orjson writes. Deeper is almost always a circle.
 MAX_DEPTH: Final = 254
@@ -48,6 +48,13 @@ def describe(value: object, default: Callable[[Any], Any] | None) -> object:
     if default is not None:
         return default(value)
     raise TypeError(f"{type(value).__name__} cannot be sent: it has no JSON form")
+
+
+def iso_date(moment: datetime) -> str:
+    """Return a moment as JavaScript's ``Date`` writes itself in JSON; one without a time zone as it is."""
+    if moment.utcoffset() is None:
+        return moment.isoformat()
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def mend_text(text: str) -> str:

@@ -117,7 +117,7 @@ def sessions(server: ServerProcess) -> list[str]:
     return open_sessions(server.port)
 
 
-@pytest.mark.feature(225)
+@pytest.mark.feature(222, 225)
 def test_sessions_are_spread_and_each_request_finds_its_worker(
     server: ServerProcess, sessions: list[str]
 ) -> None:

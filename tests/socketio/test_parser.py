@@ -11,7 +11,7 @@ import uuid
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from types import FrameType, MappingProxyType
 from typing import Any
@@ -272,8 +272,12 @@ UUID = uuid.UUID(int=1)
         ("a\udc00\ud83d\ude00b", '"a\ufffd😀b"'),
         ({"\udfff": 1}, '{"\ufffd":1}'),
         ("\x00\x1e\u2028", '"\\u0000\\u001e\u2028"'),
-        (MOMENT, '"2020-01-02T03:04:05+00:00"'),
+        (MOMENT, '"2020-01-02T03:04:05.000Z"'),
+        ([MOMENT, 2**70], f'["2020-01-02T03:04:05.000Z",{2**70}]'),
+        (datetime(2020, 1, 2, 1, 4, 5, 678_912, timezone(timedelta(hours=-2))), '"2020-01-02T03:04:05.678Z"'),
+        (datetime(2020, 1, 2, 3, 4, 5, 678_912), '"2020-01-02T03:04:05.678912"'),
         (date(2020, 1, 2), '"2020-01-02"'),
+        (time(3, 4, 5), '"03:04:05"'),
         (UUID, f'"{UUID}"'),
         (Color.RED, '"red"'),
         (Number.ONE, "1"),
@@ -281,7 +285,7 @@ UUID = uuid.UUID(int=1)
         (Point(1), '{"x":1,"label":null}'),
         (Tagged(1), '{"type":"Tagged","someName":1}'),
         ([Point(1, {"a": Point(2)})], '[{"x":1,"label":{"a":{"x":2,"label":null}}}]'),
-        (Point(1, MOMENT), '{"x":1,"label":"2020-01-02T03:04:05+00:00"}'),
+        (Point(1, MOMENT), '{"x":1,"label":"2020-01-02T03:04:05.000Z"}'),
         (MappingProxyType({"a": 1}), '{"a":1}'),
         (orjson.Fragment(b'{"raw":1}'), '{"raw":1}'),
     ],
