@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -197,10 +198,8 @@ class StreamDriver(Driver):
         try:
             with self._scope:
                 async with anyio.create_task_group() as task_group:
-                    task_group.start_soon(self._write)
-                    await self._read()
-        except* (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            pass
+                    task_group.start_soon(self._until_lost, self._write)
+                    await self._until_lost(self._read)
         except* Exception:
             logger.exception("a connection is dropped after an internal error")
         finally:
@@ -208,6 +207,16 @@ class StreamDriver(Driver):
             self._connection.connection_lost(self._shell.now())
             self._connection.detach()
             await anyio.aclose_forcefully(self._stream)
+
+    async def _until_lost(self, move: Callable[[], Awaitable[None]]) -> None:
+        """Move bytes one way, and end the other one when the connection is lost.
+
+        An exception that left the task group would keep all of this until garbage is collected.
+        """
+        try:
+            await move()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            self._scope.cancel()
 
     async def _read(self) -> None:
         connection = self._connection
