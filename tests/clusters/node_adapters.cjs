@@ -10,11 +10,12 @@ async function redisClient(url) {
   return client;
 }
 
-async function postgresPool(url) {
+async function postgresPool(url, max = 2) {
   const { Pool } = require("pg");
   // One connection listens, the other publishes: with more, the official adapter publishes in any order.
-  const pool = new Pool({ connectionString: url, max: 2 });
+  const pool = new Pool({ connectionString: url, max });
   ignoreErrors(pool);
+  pool.on("connect", ignoreErrors);
   await pool.query(
     "CREATE TABLE IF NOT EXISTS socket_io_attachments" +
       " (id bigserial UNIQUE, created_at timestamptz DEFAULT NOW(), payload bytea)",
@@ -59,8 +60,8 @@ const adapters = {
     const client = await redisClient(url);
     return require("@socket.io/redis-streams-adapter").createAdapter(client, options);
   },
-  async postgres(url, options) {
-    return require("@socket.io/postgres-adapter").createAdapter(await postgresPool(url), options);
+  async postgres(url, { connections, ...options }) {
+    return require("@socket.io/postgres-adapter").createAdapter(await postgresPool(url, connections), options);
   },
   async mongo(url, options) {
     const collection = await mongoCollection(url, options.addCreatedAtField);
