@@ -178,7 +178,7 @@ def test_the_links_of(page: Path) -> None:
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), target
-        if anchor:
+        if anchor and file.suffix == ".md":  # in a module it names a test: see test_security.py
             assert anchor in anchors(file.read_text()), target
 
 
