@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import sniffio
 from bson import ObjectId
 
@@ -143,6 +144,7 @@ class Mongo(Driver):
                 link.heard()
                 if document is not None:
                     self._take(document)
+                    await anyio.lowlevel.checkpoint()  # the next may be here already: others have their turn
                 self._token = stream.token
             self._lose_token("the collection is gone")
         except Exception as error:

@@ -12,6 +12,7 @@ import logging
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 from psycopg import Error, errors
 
 from sio_core.adapters.base import LocalSockets
@@ -33,6 +34,9 @@ BATCH: Final = 32
 
 CONNECTIONS: Final = 4
 """Connections for statements, besides the one that listens."""
+
+TURN: Final = 20
+"""Notifications that are handled until others on the event loop have their turn."""
 
 FULL_QUEUE: Final = 0.1
 """The share of PostgreSQL's queue of notifications that is worth a warning: when it is full, nobody can publish."""
@@ -184,7 +188,9 @@ class Postgres(Driver):
                     found = await connection.notifications()
                 self._waiting = None
                 supervisor.heard()
-                for channel, payload in found:
+                for number, (channel, payload) in enumerate(found):
+                    if number % TURN == 0:
+                        await anyio.lowlevel.checkpoint()  # more may be here already: others have their turn
                     await self._take(channel, payload)
                 await self._subscribe(connection)
 
