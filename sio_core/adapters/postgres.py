@@ -195,15 +195,18 @@ class Postgres(Driver):
                 await self._subscribe(connection)
 
     async def _subscribe(self, connection: Connection) -> None:
-        """Listen to the channels of the namespaces that there are now."""
-        wanted = {self.wire.channel_of(name): adapter for name, adapter in self.adapters.items()}
-        for channel in self._listening - wanted.keys():
-            self._listening.discard(channel)
-            await connection.execute(f"UNLISTEN {quote(channel)}")
-        for channel in wanted.keys() - self._listening:
-            self._listening.add(channel)
-            await connection.execute(f"LISTEN {quote(channel)}")
-            wanted[channel].reconnected()  # who answered before was not heard
+        """Listen to the channels of the namespaces that there are, also those that come while this waits."""
+        while True:
+            wanted = {self.wire.channel_of(name): adapter for name, adapter in self.adapters.items()}
+            if self._listening == wanted.keys():
+                return
+            for channel in self._listening - wanted.keys():
+                self._listening.discard(channel)
+                await connection.execute(f"UNLISTEN {quote(channel)}")
+            for channel in wanted.keys() - self._listening:
+                self._listening.add(channel)
+                await connection.execute(f"LISTEN {quote(channel)}")
+                wanted[channel].reconnected()  # who answered before was not heard
 
     async def _make_table(self, connection: Connection) -> None:
         table = self.wire.table

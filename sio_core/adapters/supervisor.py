@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,7 +12,7 @@ import anyio
 
 from sio_core.adapters.base import Host
 from sio_core.adapters.timers import Timer, pause, within
-from sio_core.runtime import Waiter
+from sio_core.runtime import Waiter, as_error
 
 __all__ = ["Supervisor"]
 
@@ -152,6 +153,8 @@ class Supervisor:
             with anyio.CancelScope() as self._attempt:
                 await self._connect_and_read(self)
                 return ConnectionError("the connection has ended")
+        except CancelledError as error:  # of something that it has awaited, or of this task
+            return as_error(error)
         except Exception as error:
             return error
         finally:

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from sio_core.adapters.base import Adapter, AdapterFactory, Host, LocalSockets, RecoverySettings, SavedSession
 from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
-from sio_core.api.broadcast import DONE
 from sio_core.api.handlers import Handler
 from sio_core.api.namespace import Namespace, ParentNamespace, make_socket_id
 from sio_core.api.outgoing import MESSAGE, encoded
@@ -443,10 +442,6 @@ class Hub(Application):
         """Encode an acknowledgement."""
         text, attachments = self.parser.encode_ack(namespace, answer, ack_id, MESSAGE)
         return encoded(text, attachments, True)
-
-    def published(self, outcome: Awaitable[None] | None) -> Awaitable[None]:
-        """Give the application what it may await. If it does not, a failure is logged all the same."""
-        return DONE if outcome is None else outcome
 
     # Namespaces
 

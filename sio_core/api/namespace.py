@@ -327,7 +327,7 @@ class Namespace(LocalSockets, Generic[Data]):
             return DONE
         for function in list(self.handlers.outgoing):
             hub.run(function, data, f"on_any_outgoing of {data[0]!r}", None)
-        return hub.published(self.adapter.broadcast(data, options))
+        return self.adapter.broadcast(data, options) or DONE
 
     def call_adapter(self, function: Callable[..., Awaitable[None] | None], *args: Any) -> Awaitable[None]:
         """Have the adapter do something, in the thread of the event loop."""

@@ -174,6 +174,20 @@ async def test_a_namespace_made_later_is_heard_and_one_that_is_gone_is_not(url: 
         await reaches(one, two, "hello")
 
 
+async def test_a_namespace_made_while_another_goes_is_heard_at_once(url: str) -> None:
+    async with cluster(url) as (one, two):
+        for turns in range(6):
+            gone, new = f"/gone{turns}", f"/new{turns}"
+            namespace = two.io.of(gone)
+            await eventually(lambda gone=gone: f"socket.io#{gone}" in two.driver._listening)
+            await reaches(one, two, "hello")  # and all that came of it has come
+            await namespace.adapter.close()
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            two.io.of(new)
+            await eventually(lambda new=new: f"socket.io#{new}" in two.driver._listening, 2)
+
+
 async def test_junk_is_dropped_and_counted(url: str, caplog: pytest.LogCaptureFixture) -> None:
     junk = [
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -211,7 +212,10 @@ async def test_what_it_runs_may_end_in_any_way() -> None:
     async def raises() -> None:
         raise RuntimeError("anything")
 
-    ends = [returns, raises_a_group, raises]
+    async def awaits_what_others_cancel() -> None:
+        raise CancelledError
+
+    ends = [returns, raises_a_group, raises, awaits_what_others_cancel]
 
     async def connect(supervisor: Supervisor) -> None:
         if ends:
@@ -223,7 +227,7 @@ async def test_what_it_runs_may_end_in_any_way() -> None:
     async with time() as virtual:
         supervisor = Supervisor(virtual.host, "the line", connect)
         supervisor.start()
-        await virtual.advance(1)
+        await virtual.advance(2)
         assert supervisor.connected
         await supervisor.stop()
 
