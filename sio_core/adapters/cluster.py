@@ -296,6 +296,7 @@ class ClusterAdapter(Adapter):
         )
         for outgoing in batch:
             outgoing.message.attempt += 1
+        for outgoing in batch:
             if self.retries and not self._closing and self.is_durable(outgoing):
                 return wrapped  # this and what comes after it will be tried again
             if self._queue and self._queue[0] is outgoing:

@@ -107,10 +107,10 @@ class ClassicRedisAdapter(RedisAdapter):
 
     async def close(self) -> None:
         driver = self.driver
-        driver.unsubscribe_pattern(self._pattern)
-        driver.unsubscribe(self._requests_channel)
-        driver.unsubscribe(self._responses_channel)
-        driver.unsubscribe(self._own_channel)
+        driver.unsubscribe_pattern(self._pattern, self._take_broadcast)
+        driver.unsubscribe(self._requests_channel, self._take_request)
+        driver.unsubscribe(self._responses_channel, self._take_response)
+        driver.unsubscribe(self._own_channel, self._take_response)
         await super().close()
 
     async def count_nodes(self) -> int:

@@ -176,10 +176,11 @@ class RedisDriver(Driver):
         self._channels[name] = handler
         self._tell(self._subscribe, name)
 
-    def unsubscribe(self, channel: str) -> None:
-        """Listen to a channel no more."""
+    def unsubscribe(self, channel: str, handler: Handler) -> None:
+        """Listen to a channel no more, unless another handler has taken this one's place."""
         name = channel.encode()
-        if self._channels.pop(name, None) is not None:
+        if self._channels.get(name) == handler:
+            del self._channels[name]
             self._tell(self._unsubscribe, name)
 
     def subscribe_pattern(self, pattern: str, handler: PatternHandler) -> None:
@@ -188,10 +189,11 @@ class RedisDriver(Driver):
         self._patterns[name] = handler
         self._tell(b"PSUBSCRIBE", name)
 
-    def unsubscribe_pattern(self, pattern: str) -> None:
-        """Listen to a pattern no more."""
+    def unsubscribe_pattern(self, pattern: str, handler: PatternHandler) -> None:
+        """As :meth:`unsubscribe`."""
         name = pattern.encode()
-        if self._patterns.pop(name, None) is not None:
+        if self._patterns.get(name) == handler:
+            del self._patterns[name]
             self._tell(b"PUNSUBSCRIBE", name)
 
     def _tell(self, command: bytes, name: bytes) -> None:
@@ -214,7 +216,7 @@ class RedisDriver(Driver):
                     async for push in pushes:
                         link.heard()
                         if push[1] != sign:
-                            self._take(push)
+                            self._take_safely(push)
                         elif push[0] == self._subscribe.lower():  # the last that was asked for
                             link.up()
             finally:
@@ -231,6 +233,14 @@ class RedisDriver(Driver):
     async def _give_sign(self) -> None:
         """Publish something for this node alone, which shows that it hears."""
         await self.execute(self.publication(self._sign, b""))
+
+    def _take_safely(self, push: Any) -> None:
+        """Nothing that anybody publishes ends the reading."""
+        try:
+            self._take(push)
+        except Exception as error:
+            logger.debug("a message on %r", push[1], exc_info=True)
+            self.drop(f"a message that cannot be understood: {error!r}")
 
     def _take(self, push: Any) -> None:
         kind = push[0]

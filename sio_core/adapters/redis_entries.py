@@ -19,6 +19,8 @@ __all__ = [
     "encode_data",
     "entry_key",
     "entry_words",
+    "newest_command",
+    "newest_in",
     "next_entry",
     "read_entry",
     "stream_index",
@@ -93,6 +95,16 @@ def next_entry(entry_id: str) -> str:
     """Return the smallest id after another."""
     milliseconds, count = entry_key(entry_id)
     return f"{milliseconds}-{count + 1}"
+
+
+def newest_command(stream: str) -> tuple[bytes, tuple[str | bytes | int, ...]]:
+    """Return the command that asks for the newest entry of a stream, and its arguments."""
+    return b"XREVRANGE", (stream, b"+", b"-", b"COUNT", 1)
+
+
+def newest_in(reply: Any) -> str:
+    """Return the id in the answer to that; the one before all others if there is no entry."""
+    return reply[0][0].decode() if reply else BEGINNING
 
 
 def stream_index(namespace: str, count: int) -> int:

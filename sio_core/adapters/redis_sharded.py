@@ -81,7 +81,7 @@ class ShardedRedisAdapter(RedisAdapter):
 
     async def close(self) -> None:
         for channel in (self._channel, self._own_channel, *self._room_channels):
-            self.driver.unsubscribe(channel)
+            self.driver.unsubscribe(channel, self._take_payload)
         await super().close()
 
     def _open_room(self, room: str) -> None:
@@ -96,7 +96,7 @@ class ShardedRedisAdapter(RedisAdapter):
         channel = f"{self._channel}{room}#"
         if channel in self._room_channels:
             self._room_channels.discard(channel)
-            self.driver.unsubscribe(channel)
+            self.driver.unsubscribe(channel, self._take_payload)
 
     async def count_nodes(self) -> int:
         return await self.driver.count_subscribers(self._channel)

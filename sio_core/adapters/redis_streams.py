@@ -12,7 +12,15 @@ from typing import Any
 
 from sio_core.adapters.base import LocalSockets
 from sio_core.adapters.redis_connection import RedisDriver
-from sio_core.adapters.redis_entries import BEGINNING, entry_key, read_entry, stream_indexes, stream_key
+from sio_core.adapters.redis_entries import (
+    BEGINNING,
+    entry_key,
+    newest_command,
+    newest_in,
+    read_entry,
+    stream_indexes,
+    stream_key,
+)
 from sio_core.adapters.redis_streams_adapter import StreamsAdapter
 from sio_core.adapters.supervisor import Supervisor
 from sio_core.errors import InvalidPacket
@@ -89,6 +97,11 @@ class RedisStreams(RedisDriver):
         """Return the id of the entry that was read last; empty if it is not known yet."""
         return self._positions.get(stream, "")
 
+    async def newest(self, stream: str) -> str:
+        """Return the id of the newest entry of a stream."""
+        (reply,) = await self.execute(newest_command(stream))
+        return newest_in(reply)
+
     def stats(self) -> dict[str, Any]:
         return {**super().stats(), "gaps": self.gaps}
 
@@ -134,8 +147,8 @@ class RedisStreams(RedisDriver):
 
     async def _find_position(self, connection: Any, stream: str) -> None:
         """Find out where to read on."""
-        newest: Any = await connection.create_request(b"XREVRANGE", stream, b"+", b"-", b"COUNT", 1)
-        end = newest[0][0].decode() if newest else BEGINNING
+        name, words = newest_command(stream)
+        end = newest_in(await connection.create_request(name, *words))
         position = self._positions.get(stream)
         if position is not None and entry_key(end) >= entry_key(position):
             return

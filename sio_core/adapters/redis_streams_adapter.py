@@ -55,7 +55,7 @@ class StreamsAdapter(RecoveringClusterAdapter):
         super().__init__(name, local, driver, settings)
         self.driver = driver
         self.stream = driver.stream_of(name)
-        self._last_added = ""
+        self._before = ""  # the newest entry when what is being published was published first
         self._channel = f"{driver.prefix}#{name}#"
         self._own_channel = f"{self._channel}{self.uid}#"
 
@@ -69,7 +69,7 @@ class StreamsAdapter(RecoveringClusterAdapter):
 
     async def close(self) -> None:
         for channel in (self._channel, self._own_channel):
-            self.driver.unsubscribe(channel)
+            self.driver.unsubscribe(channel, self._take_payload)
         await super().close()
 
     async def count_nodes(self) -> int:
@@ -93,19 +93,22 @@ class StreamsAdapter(RecoveringClusterAdapter):
         return b"XADD", entry_words(self.stream, driver.max_len, message, message.payload)
 
     async def publish_batch(self, batch: list[Outgoing]) -> list[str | None]:
-        added = await self._find_added() if batch[0].message.attempt else {}
+        added: dict[int | None, str | None] = {}
+        if batch[0].message.attempt and self._before:
+            added = await self._find_added()
+        else:
+            self._before = ""  # if it cannot be found out, nothing is added either
+            self._before = self.position or await self.driver.newest(self.stream)
         missing = [one for one in batch if one.message.seq not in added]
         offsets = iter(await self.driver.carry([self.command(one.message, one.target) for one in missing]))
-        found = [added.get(one.message.seq) or next(offsets) for one in batch]
-        self._last_added = next((offset for offset in reversed(found) if offset), self._last_added)
-        return found
+        return [added.get(one.message.seq) or next(offsets) for one in batch]
 
     async def _find_added(self) -> dict[int | None, str | None]:
         """Find out what was added to the stream by an attempt that seemed to fail: the offsets, by ``seq``.
 
         Where the connection is the same this comes after that attempt, and sees all of it.
         """
-        entries = await self._read_from(next_entry(self._last_added) if self._last_added else "-")
+        entries = await self._read_from(next_entry(self._before))
         return {
             entry.seq: entry.offset for entry in entries if entry.uid == self.uid and entry.seq is not None
         }

@@ -1,0 +1,79 @@
+"""One node and a real Redis: what goes wrong between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sio_core import Server
+from sio_core.adapters.redis import Redis
+from sio_core.adapters.redis_streams import RedisStreams
+from sio_core.testing import TestClient
+from tests.clusters.engines import Redis as Engine
+from tests.helpers.waiting import eventually
+
+pytestmark = pytest.mark.anyio
+
+FILL = "for i = 1, 101000 do redis.call('XADD', KEYS[1], '*', 'field', '1') end"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine() as engine:
+        yield engine
+
+
+def url_of(engine: Engine) -> str:
+    return f"redis://127.0.0.1:{engine.port}"
+
+
+async def test_a_long_stream_is_no_hindrance_to_publishing_again(engine: Engine) -> None:
+    driver = RedisStreams(url_of(engine), stream_name="long", max_len=1_000_000)
+    io: Server[Any] = Server(adapter=driver)
+    engine.call("EVAL", FILL, "1", "long")
+    try:
+        engine.call("CONFIG", "SET", "maxmemory", "1")
+        async with TestClient(io):
+            published = io.emit("first")
+            await eventually(lambda: not driver.publishing)
+            engine.call("CONFIG", "SET", "maxmemory", "0")
+            await published
+            assert driver.publishing
+    finally:
+        engine.call("CONFIG", "SET", "maxmemory", "0")
+        engine.call("DEL", "long")
+
+
+async def test_an_adapter_that_is_closed_late_does_not_deafen_its_successor(engine: Engine) -> None:
+    drivers = [Redis(url_of(engine)) for _ in range(2)]
+    here, there = (Server(adapter=driver) for driver in drivers)
+    for io in (here, there):
+        io.of("/room")
+    async with TestClient(here, namespace="/room") as client, TestClient(there, namespace="/room"):
+        await eventually(lambda: all(driver.adapters and not driver.degraded for driver in drivers))
+        room = here.of("/room")
+        former = room.adapter
+        successor = drivers[0]("/room", room)
+        successor.rooms = former.rooms
+        room.adapter = successor
+        await successor.start()
+        await former.close()
+        assert await there.of("/room").adapter.server_count() == 2
+        there.of("/room").emit("hello")
+        assert await client.receive() == ["hello"]
+
+
+async def test_nothing_that_is_published_ends_the_reading(engine: Engine) -> None:
+    driver = Redis(url_of(engine))
+    io: Server[Any] = Server(adapter=driver)
+    async with TestClient(io) as client:
+        await eventually(lambda: driver.adapters and not driver.degraded)
+        nested = '{"requestId":"1","sockets":' + "[" * 1_000 + "]" * 1_000 + "}"
+        engine.call("PUBLISH", "socket.io-response#/#", nested)
+        await eventually(lambda: driver.dropped == 1)
+        assert not driver.degraded
+        assert driver.reconnects == 0
+        await io.emit("hello")
+        assert await client.receive() == ["hello"]
