@@ -476,8 +476,11 @@ class Hub(Application):
             namespace.parent = known.parent
         namespace.bind(self)
         self.namespaces[namespace.name] = namespace
+        if known is not None and self._runtime is not None:
+            self._runtime.spawn(known.adapter.close)
         if namespace.name == "/":
             self.main = namespace
+            self._start_adapter(namespace)
             return namespace
         if namespace.parent is not None:  # it has what that gives
             namespace.parent.children[namespace.name] = namespace
@@ -492,9 +495,12 @@ class Hub(Application):
                 parent.adopt(namespace)
                 return
 
-    def _announce(self, namespace: Namespace[Any]) -> None:
+    def _start_adapter(self, namespace: Namespace[Any]) -> None:
         if self._runtime is not None:
             self._runtime.spawn(namespace.adapter.start)
+
+    def _announce(self, namespace: Namespace[Any]) -> None:
+        self._start_adapter(namespace)
         for handler in list(self.main.handlers.lifecycle.get("new_namespace", ())):
             self.run(handler.function, [namespace], "a listener of 'new_namespace'", None)
 

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from sio_core import AckTimeout, AdapterError, ClusterTimeout, Limits, Server
+from sio_core import AckTimeout, AdapterError, ClusterTimeout, Limits, Namespace, Server
 from sio_core.adapters.cluster import ClusterAdapter
 from sio_core.adapters.messages import Message, decode
 from sio_core.runtime import Runtime
@@ -499,6 +499,26 @@ async def test_a_listener_of_several_stops_what_it_has_started() -> None:
     assert not io.running
     async with io.listen():
         assert io.running
+
+
+async def test_a_namespace_that_gives_way_to_another_leaves_the_cluster() -> None:
+    bus = Bus()
+    async with cluster(bus, 2, kind=HeartbeatBusAdapter) as (here, there):
+        for node in (here, there):
+            node.io.of("/late")
+        await settle()
+        namespace = here.io.register(Namespace("/late"))
+        await settle()
+        adapter = there.io.of("/late").adapter
+        assert isinstance(adapter, HeartbeatBusAdapter)
+        assert list(adapter.nodes) == [namespace.adapter.uid]  # type: ignore[attr-defined]
+    driver = BusDriver(bus)
+    io: Server[Any] = Server(adapter=driver)
+    async with io.lifespan():
+        await settle()
+        main = io.register(Namespace("/"))
+        await settle()
+        assert driver.adapters == {"/": main.adapter}
 
 
 async def test_it_can_be_opened_again() -> None:
