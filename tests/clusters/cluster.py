@@ -81,7 +81,7 @@ class Cluster:
             launched = [self._server(name).launch() for name in self.names]
             self.clients = Peer("node", str(HERE / "node_clients.cjs")).launch()
             for program in (*launched, self.clients):
-                stack.callback(program.kill)
+                stack.callback(program.close)
             for program in (*launched, self.clients):
                 stack.enter_context(program)
             for name in self.names:

@@ -62,13 +62,17 @@ class Peer:
         try:
             self.ready = self._take(self._ready, START_TIME)["ready"]
         except BaseException:
-            self.kill()
+            self.close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the program, and forget what it wrote."""
         self.kill()
         self._errors.close()
 
