@@ -10,16 +10,24 @@ async function redisClient(url) {
   return client;
 }
 
+const MADE_AT_THE_SAME_TIME = "23505";
+
 async function postgresPool(url, max = 2) {
   const { Pool } = require("pg");
   // One connection listens, the other publishes: with more, the official adapter publishes in any order.
   const pool = new Pool({ connectionString: url, max });
   ignoreErrors(pool);
   pool.on("connect", ignoreErrors);
-  await pool.query(
-    "CREATE TABLE IF NOT EXISTS socket_io_attachments" +
-      " (id bigserial UNIQUE, created_at timestamptz DEFAULT NOW(), payload bytea)",
-  );
+  try {
+    await pool.query(
+      "CREATE TABLE IF NOT EXISTS socket_io_attachments" +
+        " (id bigserial UNIQUE, created_at timestamptz DEFAULT NOW(), payload bytea)",
+    );
+  } catch (error) {
+    if (error.code !== MADE_AT_THE_SAME_TIME) {
+      throw error;
+    }
+  }
   return pool;
 }
 

@@ -95,7 +95,11 @@ def test_rooms_of_any_name(cluster: Cluster, room: str) -> None:
             assert bool(cluster.received(client)) == (client in {"p1", "n2"})
             cluster.clients("clear", name=client)
     cluster.servers["p1"]("sockets_leave", rooms=[room], names=[room])
-    wait_until(lambda: not cluster.servers["n1"]("fetch_sockets", rooms=[room]), "the room is empty")
+    for name in NAMES:
+        wait_until(
+            lambda name=name: not cluster.servers[name]("fetch_sockets", rooms=[room]), "the room is empty"
+        )
+    cluster.clear()
 
 
 def test_namespaces_are_apart(cluster: Cluster) -> None:
