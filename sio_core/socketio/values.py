@@ -54,7 +54,11 @@ def iso_date(moment: datetime) -> str:
     """Return a moment as JavaScript's ``Date`` writes itself in JSON; one without a time zone as it is."""
     if moment.utcoffset() is None:
         return moment.isoformat()
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:  # in UTC it is outside of the years that Python has
+        return moment.isoformat()
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def mend_text(text: str) -> str:
