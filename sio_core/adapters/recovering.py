@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Container, Iterable
 from typing import Any
 
 from sio_core.adapters.base import (
@@ -198,6 +198,20 @@ class RecoveringClusterAdapter(ClusterAdapter):
             self._seq = message.seq = self._seq + 1
         return super().enqueue(message, target)
 
+    def renumber(self, published: Container[int | None]) -> None:
+        """Give what waits new numbers: a later message was published before, and lower ones would count as known.
+
+        :param published: the numbers of those that keep theirs.
+        """
+        for outgoing in self._queue:
+            message = outgoing.message
+            seq = message.seq
+            if seq is not None and seq not in published:
+                self._seq = message.seq = self._seq + 1
+                unpublished = self._unpublished.pop(seq, None)
+                if unpublished is not None:
+                    self._unpublished[message.seq] = unpublished
+
     def _release_old(self, now: float) -> None:
         """Those who have waited long enough for an offset get the event without it."""
         for unpublished in list(self._unpublished.values()):
@@ -285,14 +299,20 @@ class RecoveringClusterAdapter(ClusterAdapter):
         seq = message.seq
         if offset is None or seq is None:
             return
-        while (first := next(iter(self._unpublished), seq)) < seq:
-            # It was not read, and will not be: it was trimmed, or dropped on the way.
-            passed = self._unpublished.pop(first)
-            self._finish(passed, passed.message.offset)
+        if next(iter(self._unpublished), seq) < seq:
+            self._pass_over_before(seq)
         unpublished = self._unpublished.pop(seq, None)
         if unpublished is not None:
             unpublished.message.offset = offset
             self._finish(unpublished, offset)
+
+    def _pass_over_before(self, seq: int) -> None:
+        """Published events before this one were not read, and will not be: they were trimmed, or dropped on the way."""
+        queued = {id(outgoing.message) for outgoing in self._queue}
+        for number in [number for number in self._unpublished if number < seq]:
+            if id(self._unpublished[number].message) not in queued:
+                passed = self._unpublished.pop(number)
+                self._finish(passed, passed.message.offset)
 
     def deliver(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> None:
         if offset is None or options.volatile or self._settings is None:

@@ -100,6 +100,9 @@ class StreamsAdapter(RecoveringClusterAdapter):
             self._before = ""  # if it cannot be found out, nothing is added either
             self._before = self.position or await self.driver.newest(self.stream)
         missing = [one for one in batch if one.message.seq not in added]
+        newest = max([seq for seq in added if seq is not None], default=0)
+        if any([(one.message.seq or newest) < newest for one in missing]):
+            self.renumber(added)  # Redis has refused one entry, and taken a later one
         offsets = iter(await self.driver.carry([self.command(one.message, one.target) for one in missing]))
         return [added.get(one.message.seq) or next(offsets) for one in batch]
 

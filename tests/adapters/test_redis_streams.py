@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from sio_core import Server
+from sio_core.adapters.base import LocalSockets
+from sio_core.adapters.messages import Message
 from sio_core.adapters.redis import Redis
+from sio_core.adapters.redis_connection import Command
 from sio_core.adapters.redis_streams import RedisStreams
+from sio_core.adapters.redis_streams_adapter import StreamsAdapter
 from sio_core.testing import TestClient
 from tests.clusters.engines import Redis as Engine
 from tests.helpers.waiting import eventually
@@ -44,6 +48,38 @@ async def test_a_long_stream_is_no_hindrance_to_publishing_again(engine: Engine)
     finally:
         engine.call("CONFIG", "SET", "maxmemory", "0")
         engine.call("DEL", "long")
+
+
+class RefusedOnce(StreamsAdapter):
+    """Its first attempt to add the event ``first`` is refused by Redis, alone of all that is sent with it."""
+
+    def command(self, message: Message, target: str | None) -> Command:
+        name, words = super().command(message, target)
+        refused = name == b"XADD" and b'"first"' in message.payload and not message.attempt
+        return name, words[:1] if refused else words
+
+
+class RefusedStreams(RedisStreams):
+    def make_adapter(self, name: str, local: LocalSockets) -> StreamsAdapter:
+        return RefusedOnce(name, local, self, local.recovery)
+
+
+@pytest.mark.parametrize("recovery", [False, True])
+async def test_an_entry_that_was_refused_alone_arrives_after_those_that_were_taken(
+    engine: Engine, recovery: bool
+) -> None:
+    drivers = [RefusedStreams(url_of(engine)), RedisStreams(url_of(engine))]
+    here, there = (Server(adapter=driver, connection_state_recovery=recovery or None) for driver in drivers)
+    async with TestClient(here) as client, TestClient(there) as other:
+        await eventually(lambda: all(driver.adapters and not driver.degraded for driver in drivers))
+        for name in ("first", "second", "third"):
+            here.emit(name)
+        assert sorted([(await other.receive())[0] for _ in range(3)]) == ["first", "second", "third"]
+        here.emit("last")
+        assert (await other.receive())[0] == "last"
+        assert sorted([(await client.receive())[0] for _ in range(4)]) == ["first", "last", "second", "third"]
+        assert await client.received_nothing()
+        assert await other.received_nothing()
 
 
 async def test_an_adapter_that_is_closed_late_does_not_deafen_its_successor(engine: Engine) -> None:
