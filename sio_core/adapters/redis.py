@@ -80,13 +80,12 @@ class Redis(RedisDriver):
 class ClassicRedisAdapter(RedisAdapter):
     """The rooms of one namespace on every node, by way of :class:`Redis`."""
 
-    driver: Redis
-
     def __init__(self, name: str, local: LocalSockets, driver: Redis) -> None:
         super().__init__(name, local, driver)
         self.uid = secrets.token_urlsafe(9)[:6]
         if driver.requests_timeout is not None:
             self.request_time = driver.requests_timeout
+        self._specific_responses = driver.specific_responses
         key = driver.prefix
         self._channel = f"{key}#{name}#"
         self._pattern = f"{key}#{name}#".translate(GLOB) + "*"
@@ -134,9 +133,7 @@ class ClassicRedisAdapter(RedisAdapter):
     def _channel_of(self, message: Message, target: str | None) -> str:
         if target is not None:
             return (
-                f"{self._responses_channel}{target}#"
-                if self.driver.specific_responses
-                else self._responses_channel
+                f"{self._responses_channel}{target}#" if self._specific_responses else self._responses_channel
             )
         if message.type == BROADCAST and is_broadcast(message):
             assert message.data is not None

@@ -60,8 +60,6 @@ class ShardedRedis(RedisDriver):
 class ShardedRedisAdapter(RedisAdapter):
     """The rooms of one namespace on every node, by way of :class:`ShardedRedis`."""
 
-    driver: ShardedRedis
-
     def __init__(self, name: str, local: LocalSockets, driver: ShardedRedis) -> None:
         super().__init__(name, local, driver)
         self._mode = driver.subscription_mode

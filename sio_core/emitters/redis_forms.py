@@ -73,7 +73,7 @@ class AsyncRedisPublisher(AsyncEmitter):
     ) -> None:
         super().__init__(default)
         try:
-            import coredis  # noqa: PLC0415 - the emitters that wait need no client
+            import coredis.exceptions  # noqa: PLC0415 - the emitters that wait need no client
         except ImportError as error:
             raise ImportError("this emitter needs coredis: pip install 'sio-core[redis]'") from error
         self._form = form

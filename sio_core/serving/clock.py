@@ -57,6 +57,7 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
 
 async def read_what_has_come(stalled: bool, started: float, now: Callable[[], float]) -> float:
     """Let the connections read; again if the loop stalls while they do. Return when they had read."""
+    moment = started
     for _ in range(ATTEMPTS):
         for _ in range(TURNS if stalled else 1):
             await anyio.lowlevel.checkpoint()
