@@ -315,9 +315,9 @@ class Hub(Application):
             self.run(function, args, "a listener of a session", None)
 
     def _receive(self, session: Session, message: str | bytes) -> None:
-        client: ConnectedClient = session.context
         if session.state is not OPEN:
             return
+        client: ConnectedClient = session.context
         try:
             packet = client.receive(message)
         except InvalidPacket as error:
@@ -385,6 +385,7 @@ class Hub(Application):
         client.reset()
         for socket in list(client.members.values()):
             socket.close(event.reason, event.details)
+        session.context = None  # they would hold each other until garbage is collected
 
     def _violation(self, client: ConnectedClient) -> None:
         """The client broke the protocol of namespaces: the connection ends, and its sockets at once."""

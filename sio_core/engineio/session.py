@@ -241,7 +241,7 @@ class Session(Timed):
     :ivar events: what has happened and was not taken yet.
     :ivar paused: whether the layer above has enough for now.
     :ivar confirmed_at: the moment of the last ping that was answered: what was sent before it has arrived.
-    :ivar context: what the layer above keeps for this session.
+    :ivar context: what the layer above keeps for this session; ``None`` once it has been told of the end.
     :ivar outbox_bytes: how many bytes wait.
     """
 
@@ -818,6 +818,7 @@ class Session(Timed):
                 self._finish("transport close", None)
             else:
                 self._finish("transport error", {"message": error})
+            self._carrier = None
 
     def _drop_probe(self) -> None:
         probe = self._probe

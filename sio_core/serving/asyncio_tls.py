@@ -40,11 +40,11 @@ class TlsHandshake(asyncio.Protocol):
         if shell.site.connection_made(self._address) is not None or shell.closed:
             self.abort()
             return
-        raw.pause_reading()  # what comes is for TLS, which goes on by itself
+        raw.pause_reading()  # what comes is for TLS, which goes on by itself; uvloop reads all the same
         self._task = shell.loop.create_task(self._shake_hands(raw))
 
     def data_received(self, data: bytes) -> None:
-        """What is said right behind the handshake."""
+        """What is said right behind the handshake; on uvloop also what comes before it can begin."""
         self._received += data
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,6 +66,8 @@ class TlsHandshake(asyncio.Protocol):
         shell, seconds = self._shell, self._shell.site.limits.tls_handshake_time
         until = shell.loop.time() + seconds
         secure: asyncio.Transport | None = None
+        if self._received:
+            shell.loop.call_soon(self._hand_back, transport)
         try:
             secure = await shell.loop.start_tls(
                 transport, self, self._context, server_side=True, ssl_handshake_timeout=seconds
@@ -82,6 +84,17 @@ class TlsHandshake(asyncio.Protocol):
         protocol = AsyncioProtocol(shell, self._received, is_counted=True)
         secure.set_protocol(cast("asyncio.Protocol", protocol))
         protocol.connection_made(secure)
+
+    def _hand_back(self, transport: asyncio.Transport) -> None:
+        """Give TLS what has come before it was there. Until this has run it reads nothing by itself."""
+        early, self._received = self._received, b""
+        protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())  # uvloop's is none by its class
+        while early:
+            buffer = memoryview(protocol.get_buffer(len(early)))
+            size = min(len(buffer), len(early))
+            buffer[:size] = early[:size]
+            protocol.buffer_updated(size)
+            early = early[size:]
 
     def _end(self) -> None:
         if self._counted:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from traceback import clear_frames
 from typing import Any
 
 import anyio
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 class StreamShell:
     """What the connections of one listener share, and who has output in this turn."""
 
-    __slots__ = ("_ready", "_runtime", "connections", "site", "task_group")
+    __slots__ = ("_buffer", "_ready", "_runtime", "connections", "site", "task_group")
 
     def __init__(self, site: Site, task_group: anyio.abc.TaskGroup, runtime: Runtime) -> None:
         self.site = site
@@ -40,10 +42,22 @@ class StreamShell:
         self.connections: set[StreamDriver | TlsHandshake] = set()
         self._ready: list[StreamDriver] = []
         self._runtime = runtime
+        self._buffer = memoryview(bytearray(READ_SIZE))
 
     def now(self) -> float:
         """Seconds on the loop's monotonic clock."""
         return self._runtime.now()
+
+    def read(self, handle: socket.socket) -> bytes:
+        """Read what a socket has; it must not block.
+
+        ``recv`` would take memory for the most there may be and give back nearly all of it. What is allocated
+        meanwhile then lies in between, and the heap grows for hours.
+
+        :raises BlockingIOError: if it has nothing.
+        :raises OSError: if the connection is broken.
+        """
+        return bytes(self._buffer[: handle.recv_into(self._buffer)])
 
     def output_ready(self, driver: StreamDriver) -> None:
         """Have a connection write soon."""
@@ -131,6 +145,9 @@ class TlsHandshake:
                     )
                 except (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError):
                     return None  # it is no TLS, or the peer has gone
+                except anyio.get_cancelled_exc_class() as cancelled:
+                    clear_frames(cancelled.__traceback__)  # as StreamDriver does
+                    raise
             self.timed_out = scope.cancelled_caught
         return None
 
@@ -211,12 +228,16 @@ class StreamDriver(Driver):
     async def _until_lost(self, move: Callable[[], Awaitable[None]]) -> None:
         """Move bytes one way, and end the other one when the connection is lost.
 
-        An exception that left the task group would keep all of this until garbage is collected.
+        An exception that left the task group would keep all of this until garbage is collected. So would a cancelled
+        one: anyio's streams hold what they raise again in their frames, which it holds.
         """
         try:
             await move()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            self._scope.cancel()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError):
+            self._scope.cancel()  # with TLS, it is found out while writing too that the peer has gone
+        except anyio.get_cancelled_exc_class() as cancelled:
+            clear_frames(cancelled.__traceback__)
+            raise
 
     async def _read(self) -> None:
         connection = self._connection
@@ -246,11 +267,8 @@ class StreamDriver(Driver):
         while True:
             # The stream would try to read first, in vain: what there was has been read.
             await anyio.wait_readable(handle)
-            try:
-                data: bytes = handle.recv(READ_SIZE)
-            except BlockingIOError:
-                continue
-            return data
+            with suppress(BlockingIOError):
+                return self._shell.read(handle)
 
     def _take(self) -> None:
         """Take what is to be written, and write what the kernel takes now."""

@@ -45,8 +45,10 @@ def client_context(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def served(context: ssl.SSLContext) -> AsyncGenerator[Listening, None]:
-    io: Server[Any] = Server(limits=Limits(tls_handshake_time=HANDSHAKE_TIME))
+async def served(
+    context: ssl.SSLContext, handshake_time: float = HANDSHAKE_TIME
+) -> AsyncGenerator[Listening, None]:
+    io: Server[Any] = Server(limits=Limits(tls_handshake_time=handshake_time))
     io.on("echo", lambda socket, value: value)
     async with io.listen(ssl=context) as listening:
         yield listening
@@ -158,3 +160,23 @@ async def test_the_server_ends_while_handshakes_hang(server_context: ssl.SSLCont
             await anyio.sleep(0.05)
             started = monotonic()
         assert monotonic() - started < 3
+
+
+async def test_who_comes_at_the_same_time_is_served(
+    server_context: ssl.SSLContext, client_context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What some say first is there before the server has accepted them."""
+    answers: list[int] = []
+
+    async def come(port: int, number: int) -> None:
+        async with connected(port, tls=client_context) as client:
+            answers.append(await client.call("echo", number))
+            client.reset_on_close()
+
+    async with served(server_context, handshake_time=10.0) as listening:
+        async with anyio.create_task_group() as task_group:
+            for number in range(10):
+                task_group.start_soon(come, listening.port, number)
+        assert sorted(answers) == list(range(10))
+        await eventually(lambda: not listening.site.connections)
+    assert not caplog.records
