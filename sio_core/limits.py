@@ -241,6 +241,13 @@ class Limits:
     cluster_hold_time: float = 1.0
     """Seconds a local receiver waits for the offset of an event. Then it gets the event without one."""
 
+    cluster_lookup_time: float = 1.0
+    """Seconds other nodes may take to say that they have a session, as with the official cluster engine. Then the
+    request is refused like one with an unknown session id."""
+
+    cluster_lookups: int = 1_000
+    """Requests that wait for that. More are refused at once."""
+
     cluster_nodes: int = 1_000
     """Other nodes that one namespace knows by their heartbeats. Those beyond are not counted as nodes."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar, overload
 
 from sio_core.adapters.base import AdapterFactory
+from sio_core.adapters.cluster_engine import ClusterEngine
 from sio_core.adapters.driver import Driver
 from sio_core.adapters.local import Local
 from sio_core.api.broadcast import BroadcastOperator, RemoteSocket
@@ -135,6 +136,8 @@ class Server(Service, Generic[Data]):
 
     :param parser: ``"json"``, ``"msgpack"``, or a :class:`Parser`; the clients must use the same.
     :param adapter: makes the adapter of each namespace; by default rooms are kept in memory.
+    :param cluster_engine: lets any node of a cluster serve any request of a session; by default a load balancer must be
+        sticky.
     :param connect_timeout: seconds a client may take to join its first namespace, ``Limits.connect_time`` if that
         is shorter.
     :param connection_state_recovery: whether a client that lost its connection may come back for its id, rooms, data
@@ -152,6 +155,7 @@ class Server(Service, Generic[Data]):
         *,
         parser: str | Parser = "json",
         adapter: AdapterFactory | None = None,
+        cluster_engine: ClusterEngine | None = None,
         connect_timeout: float = 45.0,
         connection_state_recovery: bool | Recovery | None = None,
         serve_client: bool = True,
@@ -169,6 +173,8 @@ class Server(Service, Generic[Data]):
             raise ValueError(f"data_factory must be a function, not {data_factory!r}")
         if adapter is not None and not callable(adapter):
             raise ValueError(f"adapter must make the adapter of a namespace, not be {adapter!r}")
+        if cluster_engine is not None and not isinstance(cluster_engine, ClusterEngine):
+            raise ValueError(f"cluster_engine must be a ClusterEngine or None, not {cluster_engine!r}")
         if health_path is not None and (not isinstance(health_path, str) or not health_path.startswith("/")):
             raise ValueError(f"health_path must start with '/', not {health_path!r}")
         recovery = make_recovery(connection_state_recovery)
@@ -184,6 +190,9 @@ class Server(Service, Generic[Data]):
         )
         self.engine = self._hub.engine
         self.deadlines = self._hub.deadlines
+        self._cluster_engine = cluster_engine
+        if cluster_engine is not None:
+            cluster_engine.attach(self.engine, self._hub.host)
         self._driver = adapter if isinstance(adapter, Driver) else None
         self._chooses_adapter = adapter is None
         self._serve_client = serve_client
@@ -195,6 +204,8 @@ class Server(Service, Generic[Data]):
         for namespace in list(self._hub.namespaces.values()):
             namespace.adapter.check(runtime)
         self._hub.start(runtime)
+        if self._cluster_engine is not None:
+            self._cluster_engine.start()
         for namespace in list(self._hub.namespaces.values()):  # an adapter may make one as it starts
             runtime.spawn(namespace.adapter.start)
 
@@ -210,6 +221,13 @@ class Server(Service, Generic[Data]):
             self._hub.use_adapter(self._driver)
         else:
             link.bus.close()
+
+    async def close(self) -> None:
+        try:
+            await super().close()
+        finally:
+            if self._cluster_engine is not None:
+                await self._cluster_engine.close()
 
     async def shut_down(self) -> None:
         for socket in self._hub.sockets():
@@ -231,7 +249,8 @@ class Server(Service, Generic[Data]):
     def _trouble(self) -> str:
         if self.draining:
             return "draining"
-        return "degraded" if self._driver is not None and self._driver.degraded else ""
+        parts = (self._driver, self._cluster_engine)
+        return "degraded" if any([part is not None and part.degraded for part in parts]) else ""
 
     def stats(self) -> dict[str, Any]:
         """Return counts: what there is now, what has come and gone, and how often each bound was hit.
@@ -239,7 +258,7 @@ class Server(Service, Generic[Data]):
         ``sessions``, ``sockets`` and ``namespaces`` are there now. ``messages_received`` and ``packets_sent`` are
         Engine.IO packets since the server was made, ``bytes_received`` and ``bytes_sent`` their content, without what
         carries it. ``limit_hits`` counts by the names of :class:`Limits` and of options. With the driver of a cluster,
-        ``adapter`` has its counts.
+        ``adapter`` has its counts, with a cluster engine ``cluster_engine``.
         """
         engine = self.engine
         counts: dict[str, Any] = {
@@ -254,6 +273,8 @@ class Server(Service, Generic[Data]):
         }
         if self._driver is not None:
             counts["adapter"] = self._driver.stats()
+        if self._cluster_engine is not None:
+            counts["cluster_engine"] = self._cluster_engine.stats()
         return counts
 
     # Namespaces

@@ -21,6 +21,7 @@ from sio_core.engineio.addresses import AddressCounts
 from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
 from sio_core.engineio.options import EngineOptions
 from sio_core.engineio.packet import MESSAGE, OPEN, Encoded, encode_text
+from sio_core.engineio.remote import READ, UPGRADING, WRITE, Elsewhere
 from sio_core.engineio.session import Application, Session, SessionOwner
 from sio_core.engineio.states import CLOSED, WEBSOCKET
 from sio_core.ids import SessionId, make_id
@@ -164,6 +165,19 @@ class Upgrade(Verdict):
         self.session = session
 
 
+class Absent(Verdict):
+    """The session of the request is not here; another node of the cluster may have it.
+
+    :ivar purpose: what the session would do with the request.
+    """
+
+    __slots__ = ("purpose",)
+
+    def __init__(self, purpose: str, headers: Headers) -> None:
+        super().__init__(headers)
+        self.purpose = purpose
+
+
 class Pending(Verdict):
     """The application must be awaited first: await ``awaitable``, then call ``resume`` with its result or error."""
 
@@ -217,6 +231,7 @@ class Engine(SessionOwner):
     """The sessions of one server.
 
     :ivar clients: the open sessions by their id.
+    :ivar elsewhere: the other nodes, if any node of the cluster may get the requests of a session.
     :ivar make_session_id: makes the id of a session, unless ``options.generate_id`` does.
     :ivar unconnected: how many of them are in no namespace yet.
     :ivar connections: how many TCP connections its listeners have open.
@@ -237,6 +252,7 @@ class Engine(SessionOwner):
         "_survey",
         "clients",
         "connections",
+        "elsewhere",
         "limit_hits",
         "make_session_id",
         "unconnected",
@@ -267,6 +283,7 @@ class Engine(SessionOwner):
         )
         self._logged_at: dict[str, float] = {}
         self.clients: dict[str, Session] = {}
+        self.elsewhere: Elsewhere | None = None
         self.make_session_id: Callable[[], str] = make_id
         self.connections = 0
         self.limit_hits: dict[str, int] = {}
@@ -324,6 +341,8 @@ class Engine(SessionOwner):
         if self._middlewares or options.cors is not None or (is_asked and not request.params.get("sid")):
             return advance(self._decide(request), None, None)
         verdict = self._verify(request, NO_HEADERS)
+        if isinstance(verdict, Absent):
+            return advance(self._look_elsewhere(request, verdict), None, None)
         if not isinstance(verdict, Open):
             return verdict
         if verdict.protocol == 3 and not options.allow_eio3:
@@ -360,6 +379,8 @@ class Engine(SessionOwner):
             with suppress(ValueError, TypeError):
                 headers.extend(Response(400, list(own.items())).headers)
             return self._refuse(request, BAD_REQUEST, headers, {"name": "MIDDLEWARE_FAILURE", "error": error})
+        if isinstance(verdict, Absent):
+            return (yield from self._look_elsewhere(request, verdict))
         if not isinstance(verdict, Open):
             return verdict
         if self.options.allow_request is not None:
@@ -421,6 +442,9 @@ class Engine(SessionOwner):
         if sid:
             session = self.clients.get(sid)
             if session is None:
+                purpose = self._purpose_elsewhere(request, transport, protocol)
+                if purpose:
+                    return Absent(purpose, headers)
                 return self._refuse(request, SESSION_ID_UNKNOWN, headers, {"sid": sid})
             if not upgrade and session.transport != transport:
                 context: dict[str, Any] = {
@@ -450,6 +474,28 @@ class Engine(SessionOwner):
         if transport == WEBSOCKET and not upgrade:
             return self._refuse(request, BAD_REQUEST, headers, {"name": "TRANSPORT_HANDSHAKE_ERROR"})
         return Open(SessionId(self.make_session_id()), protocol, headers)
+
+    def _purpose_elsewhere(self, request: Request, transport: str, protocol: int) -> str:
+        """Return what another node may be asked for that a request is about; empty if it may not."""
+        if self.elsewhere is None or protocol != 4:
+            return ""
+        if transport == WEBSOCKET:
+            return UPGRADING if request.upgrade else ""
+        if request.upgrade and WEBSOCKET in self.options.transports:
+            return ""
+        return {"GET": READ, "POST": WRITE}.get(request.method, "")
+
+    def _look_elsewhere(self, request: Request, absent: Absent) -> Generator[Awaitable[Any], Any, Verdict]:
+        """Ask the other nodes for a session that is not here."""
+        session: Session | None = None
+        if self.elsewhere is not None:
+            session = yield self.elsewhere.find(request, absent.purpose)
+        headers = absent.headers
+        if session is None:
+            return self._refuse(request, SESSION_ID_UNKNOWN, headers, {"sid": request.params["sid"]})
+        if absent.purpose == UPGRADING:
+            return Upgrade(session, headers)
+        return Poll(session, headers) if absent.purpose == READ else Post(session, headers)
 
     def _refuse(
         self,
@@ -567,12 +613,7 @@ class Engine(SessionOwner):
         options = self.options
         session = Session(self, verdict.sid, request, verdict.protocol, now)
         websocket = request.params["transport"] == WEBSOCKET
-        self.clients[session.id] = session
-        self.unconnected += 1
-        self._count_address(request.address)
-        if self._survey is not None and len(self.clients) == 1:
-            self._survey.deadline = now + OUTBOX_SURVEY_INTERVAL
-            self.deadlines.schedule(self._survey)
+        self._add(session, now)
         upgrades = (
             [WEBSOCKET]
             if options.allow_upgrades and not websocket and WEBSOCKET in options.transports
@@ -595,6 +636,23 @@ class Engine(SessionOwner):
         if not websocket and request.params.get("b64"):
             session.poll_in_base64()
         return session
+
+    def take_over(self, sid: SessionId, request: Request, now: float) -> Session:
+        """Go on with a session that another node has had, whose client knows its handshake.
+
+        The caller gives it a carrier and calls :meth:`started`.
+        """
+        session = Session(self, sid, request, 4, now)
+        self._add(session, now)
+        return session
+
+    def _add(self, session: Session, now: float) -> None:
+        self.clients[session.id] = session
+        self.unconnected += 1
+        self._count_address(session.remote_address)
+        if self._survey is not None and len(self.clients) == 1:
+            self._survey.deadline = now + OUTBOX_SURVEY_INTERVAL
+            self.deadlines.schedule(self._survey)
 
     def started(self, session: Session) -> None:
         """The client has been sent the handshake: the session is ready to be used."""
@@ -643,6 +701,8 @@ class Engine(SessionOwner):
 
     def remove(self, session: Session) -> None:
         del self.clients[session.id]
+        if self.elsewhere is not None:
+            self.elsewhere.forget(session)
         if not session.joined:
             self.unconnected -= 1
             if self._strangers_of is not None:

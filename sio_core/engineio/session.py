@@ -623,7 +623,19 @@ class Session(Timed):
         """How many bytes wait, those among them that are sent again."""
         return self.outbox_bytes + self._replay_bytes
 
+    def lose(self, message: str, reason: str = "transport error") -> None:
+        """End the session: what carried it, or something that it was to carry, is lost.
+
+        :param message: what has happened.
+        """
+        self._finish(reason, {"message": message})
+
     # Polling
+
+    @property
+    def polled(self) -> bool:
+        """Whether a GET waits."""
+        return self._poll is not None
 
     def receive_poll(self, carrier: Carrier) -> bool:
         """A GET has come and waits for a payload.

@@ -87,7 +87,7 @@ def test_every_row_is_complete(title: str) -> None:
         assert row["Unit"] == "s" or not seconds or "reserved" in row["What"], name
 
 
-OUR_OWN = {"data_factory", "health_path", "check_origin", "trusted_proxies", "limits"}
+OUR_OWN = {"cluster_engine", "data_factory", "health_path", "check_origin", "trusted_proxies", "limits"}
 
 
 def test_what_is_called_reserved_is_not_read_anywhere() -> None:
