@@ -210,6 +210,8 @@ class Server(Service, Generic[Data]):
             runtime.spawn(namespace.adapter.start)
 
     def stop(self) -> None:
+        if self._cluster_engine is not None:
+            self._cluster_engine.stop()
         self._hub.stop()
 
     def become_worker(self, link: WorkerLink) -> None:

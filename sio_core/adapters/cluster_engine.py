@@ -77,17 +77,15 @@ logger = logging.getLogger(__name__)
 class Lent:
     """A session of this node that other nodes have carried.
 
-    :ivar poll: the last GET elsewhere, answered or not.
     :ivar websocket: the WebSocket elsewhere.
     :ivar node: where the client was last heard to listen.
     :ivar held_bytes: what has come of it since its application has had enough.
     """
 
-    __slots__ = ("held_bytes", "node", "poll", "session", "websocket")
+    __slots__ = ("held_bytes", "node", "session", "websocket")
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.poll: RemotePoll | None = None
         self.websocket: RemoteWebSocket | None = None
         self.node = ""
         self.held_bytes = 0
@@ -281,6 +279,12 @@ class ClusterEngine(Elsewhere):
             self.node_id = secrets.token_hex(3)  # workers are copies of one process
             self.open()
 
+    def stop(self) -> None:
+        """The server belongs to no event loop any more: nothing is told or heard."""
+        self._running = False
+        self._queue.clear()
+        self._queued_bytes = 0
+
     async def close(self) -> None:
         """Let go of what other nodes have, tell them what is to be told, and end the connections."""
         if not self._running:
@@ -295,9 +299,7 @@ class ClusterEngine(Elsewhere):
             self._idle = Waiter()
             with anyio.move_on_after(self.host.limits.cluster_publish_time):
                 await self._idle.wait()
-        self._running = False
-        self._queue.clear()
-        self._queued_bytes = 0
+        self.stop()
         await self.disconnect()
 
     def stats(self) -> dict[str, Any]:
@@ -328,6 +330,10 @@ class ClusterEngine(Elsewhere):
             self.host.runtime.call_soon(self.handle, message)
             return
         leaving = Leaving(node, encode_engine_message(message))
+        if len(leaving.payload) > self.host.limits.cluster_message_bytes:  # the others would drop it
+            self.host.count_limit("cluster_message_bytes")
+            self.host.runtime.call_soon(self._lose, data.get("sid"), "a message is too large for the cluster")
+            return
         self._queue.append(leaving)
         self._queued_bytes += len(leaving.payload)
         if not self._publishing:
@@ -393,13 +399,16 @@ class ClusterEngine(Elsewhere):
 
     def lose_all(self, message: str) -> None:
         """Something may be lost that was published: end every session that it may have been for."""
-        if self._remote is not None:
-            for session in list(self._remote.sessions):
+        self._lose(None, message)
+
+    def _lose(self, sid: str | None, message: str) -> None:
+        """End a session that may have a hole, lent or borrowed; ``None``: each."""
+        assert self._remote is not None
+        lent = [one.session for one in self._lent.values()]
+        for session in [*self._remote.sessions, *lent]:
+            if sid is None or session.id == sid:
                 session.lose(message)
                 session.deliver()
-        for lent in list(self._lent.values()):
-            lent.session.lose(message)
-            lent.session.deliver()
 
     # Serving requests of sessions that others have
 
@@ -587,8 +596,7 @@ class ClusterEngine(Elsewhere):
         self._lent[session.id] = lent
         if wanted == (POLLING, READ):
             lent.node = node
-            lent.poll = RemotePoll(self._drains, session, node)
-            session.receive_poll(lent.poll)
+            session.receive_poll(RemotePoll(self._drains, session, node))
         elif lent.websocket is not None and wanted == (WEBSOCKET, READ):
             # The probe is between the client and its node: from here on the waiting GETs are let go.
             session.receive_probe("2probe", False, self.engine.clock())

@@ -645,6 +645,34 @@ async def test_what_the_other_node_sends_too_fast_is_bounded() -> None:
         assert a.io.stats()["limit_hits"]["queued_bytes"] == 1
 
 
+async def test_what_is_too_large_for_the_cluster_ends_its_session() -> None:
+    async with engine_nodes(limits=Limits(cluster_message_bytes=2_000)) as (a, b):
+        for elsewhere in (b.get, b.websocket):
+            sid = await a.handshake()
+            wire = elsewhere(sid)
+            if elsewhere == b.websocket:
+                await upgraded(wire)
+            await settle()
+            a.io.engine.clients[sid].send("x" * 1_900)
+            a.io.engine.clients[sid].send("x" * 100)
+            await settle()
+            assert sid not in a.io.engine.clients
+        assert a.io.stats()["limit_hits"] == {"cluster_message_bytes": 2}
+        assert wire.messages()[-1] == "close"
+
+
+async def test_a_server_shares_sessions_again_when_it_runs_again() -> None:
+    bus = EngineBus()
+    async with engine_nodes(bus=bus) as (a, b):
+        await b.io.close()
+        assert bus.engines == [a.engine]
+        b.io.end()
+        b.io.begin(b.runtime, lambda *args: None)
+        post = b.post(await a.handshake(), '42["say",1]')
+        await settle()
+        assert post.body == "ok"
+
+
 async def test_an_engine_belongs_to_one_server() -> None:
     engine = BusEngine(EngineBus())
     with pytest.raises(AdapterError, match="no server"):
