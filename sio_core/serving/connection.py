@@ -587,6 +587,7 @@ class Connection(Carrier):
         self._exchanges = None
         self._reading = None
         self._due = NEVER
+        self._pause(False)  # it may have waited for the application
         return True
 
     def _read_on(self, now: float) -> None:

@@ -102,6 +102,11 @@ class Wire(Driver):
     def output_ready(self) -> None:
         self._node.runtime.call_soon(self.flush)
 
+    @property
+    def reads(self) -> bool:
+        """Whether the node reads what is sent."""
+        return not self.connection.paused
+
     def flush(self) -> None:
         if self.closed:
             return

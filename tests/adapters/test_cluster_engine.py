@@ -25,6 +25,7 @@ async def upgraded(wire: Wire, poll: Wire | None = None) -> Wire:
     """Go through an upgrade as the official client does."""
     await settle()
     assert wire.status == 101
+    assert wire.reads
     wire.send_message("2probe")
     await settle()
     assert wire.messages() == ["3probe"]
