@@ -38,6 +38,7 @@ class StormClient(asyncio.Protocol):
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.auth: dict[str, str] = {}
         self.id = ""
+        self.in_room = False
         self.events: list[str] = []
 
     async def come(self) -> None:
@@ -98,6 +99,8 @@ class StormClient(asyncio.Protocol):
             self.id, self.auth["pid"] = answer["sid"], answer["pid"]
             if not self._joined.done():
                 self._joined.set_result(None)
+        elif packet.startswith("43"):
+            self.in_room = True
         elif packet.startswith("42"):
             _, text, self.auth["offset"] = json.loads(packet[2:])
             self.events.append(text)
@@ -158,7 +161,8 @@ async def storm(port: int) -> None:
     clients = [StormClient(port) for _ in range(CLIENTS)]
     await come_all(clients)
     for client in clients:
-        client.send('42["join","all"]')
+        client.send('420["join","all"]')
+    await eventually(lambda: all(client.in_room for client in clients), BACK_WITHIN)
     clients[0].send('42["to room","all","before"]')
     await eventually(lambda: all(client.events == ["before"] for client in clients), BACK_WITHIN)
     ids = [client.id for client in clients]
