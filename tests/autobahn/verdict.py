@@ -6,13 +6,6 @@ from collections import Counter
 from typing import Final
 
 NON_STRICT: Final = {
-    "3.2": "a reserved bit: the message before it, in the same read, is echoed",
-    "3.3": "the same",
-    "4.1.3": "a reserved opcode: the message before it, in the same read, is echoed",
-    "4.1.4": "the same",
-    "4.2.3": "the same, control opcodes",
-    "4.2.4": "the same",
-    "5.15": "a fragment of no message: the message before it, in the same read, is echoed",
     "6.4.1": "invalid UTF-8 in the middle of a fragmented message is found at its end",
     "6.4.2": "the same",
     "6.4.3": "the same",
