@@ -29,6 +29,9 @@ ROOMS = ("red", "blue")
 MEMBERS = [(node, f"{name}{node}") for node in range(NODES) for name in "ab"]
 
 
+NEVER_ASKED = "the rules of this machine send plain events and change rooms, nothing else"
+
+
 class Sockets(LocalSockets):
     """Notes who is sent what."""
 
@@ -51,12 +54,12 @@ class Sockets(LocalSockets):
             self.adapter.remove_all(member)
 
     def encode(self, data: list[Any], options: BroadcastOptions, offset: str | None) -> list[Encoded]:
-        raise NotImplementedError
+        raise AssertionError(NEVER_ASKED)
 
     def deliver_encoded(
         self, ids: Iterable[str], packets: list[Encoded], data: list[Any], options: BroadcastOptions
     ) -> None:
-        raise NotImplementedError
+        raise AssertionError(NEVER_ASKED)
 
     def deliver_with_ack(
         self,
@@ -66,13 +69,13 @@ class Sockets(LocalSockets):
         ack: Callable[[list[Any]], None],
         forget_after: float | None = None,
     ) -> int:
-        raise NotImplementedError
+        raise AssertionError(NEVER_ASKED)
 
     def details(self, ids: Iterable[str]) -> list[SocketDetails]:
-        raise NotImplementedError
+        raise AssertionError(NEVER_ASKED)
 
     def receive_server_event(self, args: list[Any], ack: Callable[..., None] | None) -> None:
-        raise NotImplementedError
+        raise AssertionError(NEVER_ASKED)
 
 
 class Model:
