@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sio_core.adapters.base import (
     Adapter,
@@ -26,6 +26,11 @@ PRUNE_INTERVAL: Final = 30.0
 
 EPOCH_LENGTH: Final = 8
 """Characters, 48 random bits: enough to tell the lives of a server apart. It is no secret."""
+
+Kept: TypeAlias = bytes | tuple[tuple[bytes, bool, bool], ...]
+"""The packets of an event as they are kept: the arguments that make each of them, or the text of the only one.
+
+The garbage collector has to look twice at a tuple within a tuple before it leaves both alone."""
 
 TO_ONE: Final = BroadcastOptions()
 TO_ONE_PLAIN: Final = BroadcastOptions(compress=False)
@@ -94,7 +99,7 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         super().__init__(name, local)
         self._clock = settings.clock
         self._pruner = Pruner(self, settings)
-        self._log: RecoveryLog[list[Encoded]] = RecoveryLog(
+        self._log: RecoveryLog[Kept] = RecoveryLog(
             make_id()[:EPOCH_LENGTH], settings.window, settings.grace, settings.limits, settings.count_limit
         )
 
@@ -116,7 +121,7 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         log, local = self._log, self.local
         packets = local.encode(data, options, log.next_offset())
         self.rooms.position = log.position
-        log.add(bare(packets), size_of(packets), options.rooms, options.except_, self._now())
+        log.add(kept(packets), size_of(packets), options.rooms, options.except_, self._now())
         local.deliver_encoded(self.select(options), packets, data, options)
 
     def send(self, member: str, data: list[Any], compress: bool) -> None:
@@ -126,7 +131,7 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         options = TO_ONE if compress else TO_ONE_PLAIN
         packets = local.encode(data, options, log.next_offset())
         self.rooms.position = log.position
-        log.add_private(member, bare(packets), size_of(packets), self._now())
+        log.add_private(member, kept(packets), size_of(packets), self._now())
         local.deliver_encoded((member,), packets, data, options)
 
     def _now(self) -> float:
@@ -175,7 +180,7 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         if isinstance(missed, str):
             self._refuse(missed)
             return None
-        return [bare(packets) for packets in missed]
+        return [revived(content) for content in missed]
 
     def save_session(self, session: SavedSession) -> None:
         rooms = self.rooms.members.get(session.id, {})
@@ -192,9 +197,19 @@ class RecoveringMemoryAdapter(MemoryAdapter):
         logger.info("a session of namespace %r is not recovered: %s", self.name, reason)
 
 
-def bare(packets: list[Encoded]) -> list[Encoded]:
-    """Return the packets of an event as they are kept."""
-    return [packet.bare() for packet in packets]
+def kept(packets: list[Encoded]) -> Kept:
+    """Return the packets of an event as they are kept: without the forms that were built of them to be sent."""
+    first = packets[0]
+    if len(packets) == 1 and first.compress and not first.binary:
+        return first.data
+    return tuple([(packet.data, packet.binary, packet.compress) for packet in packets])
+
+
+def revived(content: Kept) -> list[Encoded]:
+    """Return the packets of an event again."""
+    if isinstance(content, bytes):
+        return [Encoded(content)]
+    return [Encoded(*packet) for packet in content]
 
 
 def size_of(packets: list[Encoded]) -> int:

@@ -57,10 +57,6 @@ class Encoded:
         self._frame: bytes | None = None
         self._base64: bytes | None = None
 
-    def bare(self) -> Encoded:
-        """Return the same packet without the forms that were built of it, to be kept: they are as large again."""
-        return Encoded(self.data, self.binary, self.compress)
-
     def frame(self) -> bytes:
         """Return the packet as one unmasked WebSocket frame, built at most once."""
         frame = self._frame

@@ -14,6 +14,9 @@ hour in a busy namespace still recovers.
 What was sent to a client is decided by the rooms it was in at that moment, while it was connected; since then, by the
 rooms it was in when its connection was lost.
 
+Events are kept as plain tuples of plain values: CPython's garbage collector leaves those alone. Were they objects, each
+walk of the heap would take as long as it takes to look at all of a full log, and every client would wait for that.
+
 Socket.IO documentation, "Connection state recovery".
 """
 
@@ -21,7 +24,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, Generic, TypeVar
+from operator import itemgetter
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from sio_core.ids import Offset
 from sio_core.limits import Limits
@@ -49,35 +53,12 @@ SHARED_EVENTS_GONE: Final = "events that the client has not seen are gone from t
 PRIVATE_EVENTS_GONE: Final = "private events that the client has not seen are gone from its log"
 
 
-class Logged(Generic[Content]):
-    """One event that may have to be sent again.
+Shared: TypeAlias = tuple[int, float, tuple[str, ...], tuple[str, ...], Content, int]
+"""A broadcast: its number, its place in the order of the namespace; when it was sent; the rooms it was for, none for
+everyone; the rooms it was not for; the content; its size."""
 
-    :ivar number: its place in the order of the namespace.
-    :ivar at: when it was sent.
-    :ivar rooms: whom it was for, as in a broadcast; empty: everyone.
-    :ivar except_: whom it was not for.
-    :ivar owner: whose it is, if it is for one client alone and was not dropped.
-    """
-
-    __slots__ = ("at", "content", "except_", "number", "owner", "rooms", "size")
-
-    def __init__(
-        self,
-        number: int,
-        at: float,
-        rooms: Collection[str],
-        except_: Collection[str],
-        owner: Track[Content] | None,
-        content: Content,
-        size: int,
-    ) -> None:
-        self.number = number
-        self.at = at
-        self.rooms = rooms
-        self.except_ = except_
-        self.owner = owner
-        self.content = content
-        self.size = size
+Private: TypeAlias = tuple[int, float, str, Content, int]
+"""What went to one client alone: its number; when it was sent; the client; the content; its size."""
 
 
 class Stay:
@@ -119,7 +100,7 @@ class Track(Generic[Content]):
         self.resumed_at = now
         self.confirmed = now
         self.lost = False
-        self.private: deque[Logged[Content]] | None = None
+        self.private: deque[Private[Content]] | None = None
         self.left: deque[Stay] | None = None
 
     def raise_floor(self, number: int, at: float) -> None:
@@ -157,7 +138,8 @@ class LostSession(Generic[Content]):
 
 
 class RecoveryLog(Generic[Content]):
-    """The logs and the lost sessions of one namespace. Its ``content`` is whatever the caller sends again later.
+    """The logs and the lost sessions of one namespace. Its ``content`` is whatever the caller sends again later: bytes,
+    or plain tuples of them and of numbers.
 
     :param epoch: names this life of the log; characters of the URL-safe base64 alphabet.
     :param window: seconds a client may be away.
@@ -206,8 +188,8 @@ class RecoveryLog(Generic[Content]):
         self._limits = limits
         self._count_limit = count_limit
         self._tracks: dict[str, Track[Content]] = {}
-        self._events: deque[Logged[Content]] = deque()
-        self._private: deque[Logged[Content]] = deque()  # some dropped already
+        self._events: deque[Shared[Content]] = deque()
+        self._private: deque[Private[Content]] = deque()  # some dropped already
         self._dropped = 0
         self._floor = 0
         self._floor_at = 0.0
@@ -227,13 +209,13 @@ class RecoveryLog(Generic[Content]):
     def add(
         self, content: Content, size: int, rooms: Collection[str], except_: Collection[str], now: float
     ) -> None:
-        """Keep the event that got the newest offset: a broadcast. ``rooms`` and ``except_`` must not change."""
+        """Keep the event that got the newest offset: a broadcast."""
         if now < self._latest:
             self._reset(now)
         self._latest = now
         size += OVERHEAD
         events = self._events
-        events.append(Logged(self.position, now, rooms, except_, None, content, size))
+        events.append((self.position, now, tuple(rooms), tuple(except_), content, size))
         self.bytes += size
         limits = self._limits
         if len(events) > limits.recovery_packets:
@@ -244,10 +226,8 @@ class RecoveryLog(Generic[Content]):
             self._drop()
 
     def _drop(self) -> None:
-        event = self._events.popleft()
-        self.bytes -= event.size
-        self._floor = event.number
-        self._floor_at = event.at
+        self._floor, self._floor_at, _, _, _, size = self._events.popleft()
+        self.bytes -= size
 
     def add_private(self, member: str, content: Content, size: int, now: float) -> None:
         """Keep the event that got the newest offset: it is for one client alone, connected or lost."""
@@ -256,7 +236,7 @@ class RecoveryLog(Generic[Content]):
             self._reset(now)
         self._latest = now
         size += OVERHEAD
-        event = Logged(self.position, now, (), (), track, content, size)
+        event = (self.position, now, member, content, size)
         own = track.private
         if own is None:
             own = track.private = deque()
@@ -266,33 +246,38 @@ class RecoveryLog(Generic[Content]):
         limits = self._limits
         if len(own) > limits.recovery_private_packets:
             self._count_limit("recovery_private_packets")
-            self._drop_private(own.popleft())
+            self._drop_private(own, track)
             self._dropped += 1
             self._compact()
         while self.private_bytes > limits.recovery_private_bytes:
             self._count_limit("recovery_private_bytes")
             self._drop_oldest_private()
 
-    def _drop_private(self, event: Logged[Content]) -> None:
-        """Drop what was the oldest event of its owner."""
-        self.private_bytes -= event.size
-        track = event.owner
-        if track is not None:
-            event.owner = None
-            track.raise_floor(event.number, event.at)
+    def _drop_private(self, own: deque[Private[Content]], track: Track[Content]) -> None:
+        """Drop the oldest event of a client's own log."""
+        number, at, _, _, size = own.popleft()
+        self.private_bytes -= size
+        track.raise_floor(number, at)
 
     def _drop_oldest_private(self) -> None:
         event = self._private.popleft()
-        if event.owner is None:
+        track = self._keeper(event)
+        if track is None or track.private is None:
             self._dropped -= 1
-        elif event.owner.private is not None:
-            event.owner.private.popleft()
-            self._drop_private(event)
+        else:
+            self._drop_private(track.private, track)
+
+    def _keeper(self, event: Private[Content]) -> Track[Content] | None:
+        """Return the client that still keeps the event; its own log drops the oldest first."""
+        track = self._tracks.get(event[2])
+        if track is None or not track.private or track.private[0][0] > event[0]:
+            return None
+        return track
 
     def _compact(self) -> None:
         """Keep the events that were dropped out of turn from piling up."""
         if self._dropped > COMPACTION and self._dropped > len(self._private) // 2:
-            self._private = deque([event for event in self._private if event.owner is not None])
+            self._private = deque([event for event in self._private if self._keeper(event) is not None])
             self._dropped = 0
 
     # Clients
@@ -333,10 +318,8 @@ class RecoveryLog(Generic[Content]):
     def _forget(self, member: str, track: Track[Content]) -> None:
         del self._tracks[member]
         for event in track.private or ():
-            event.owner = None
-            self.private_bytes -= event.size
+            self.private_bytes -= event[4]
             self._dropped += 1
-        track.private = None
         self._compact()
 
     def save(
@@ -437,24 +420,24 @@ class RecoveryLog(Generic[Content]):
         track.lost = False
         track.resumed_at = now
         offset = session.offset
-        missed: list[Logged[Content]] = []
+        missed: list[tuple[int, Content]] = []
         all_rooms = {**session.rooms, **rooms}
-        for event in reversed(self._events):
-            if event.number <= offset:
+        for number, _, to, except_, content, _ in reversed(self._events):
+            if number <= offset:
                 break
-            if event.rooms and not was_in(event.rooms, event.number, rooms, track, False):
+            if to and not was_in(to, number, rooms, track, False):
                 continue
-            if not event.except_ or not was_in(event.except_, event.number, all_rooms, track, True):
-                missed.append(event)
-        for event in reversed(track.private or ()):
-            if event.number <= offset:
+            if not except_ or not was_in(except_, number, all_rooms, track, True):
+                missed.append((number, content))
+        for number, _, _, content, _ in reversed(track.private or ()):
+            if number <= offset:
                 break
-            missed.append(event)
+            missed.append((number, content))
         for room, joined in session.rooms.items():
             if room not in rooms:
                 self._depart(track, Stay(room, joined, self.position, True), now)
-        missed.sort(key=event_number)
-        return [event.content for event in missed]
+        missed.sort(key=itemgetter(0))
+        return [content for _, content in missed]
 
     # Time
 
@@ -463,9 +446,9 @@ class RecoveryLog(Generic[Content]):
         if now < self._latest:
             self._reset(now)
         oldest = now - self._retention
-        while self._events and self._events[0].at < oldest:
+        while self._events and self._events[0][1] < oldest:
             self._drop()
-        while self._private and self._private[0].at < oldest:
+        while self._private and self._private[0][1] < oldest:
             self._drop_oldest_private()
         self._prune_sessions(now)
         return bool(self._events or self._private or self.sessions)
@@ -486,11 +469,6 @@ class RecoveryLog(Generic[Content]):
             track.private = track.left = None
             track.floor = self.position
             track.floor_at = track.resumed_at = track.confirmed = now
-
-
-def event_number(event: Logged[Any]) -> int:
-    """Return what orders events."""
-    return event.number
 
 
 def was_in(

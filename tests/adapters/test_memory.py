@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,7 +19,7 @@ from sio_core.adapters.base import (
     SavedSession,
     SocketDetails,
 )
-from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
+from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter, kept, revived
 from sio_core.engineio.deadlines import NEVER, Deadlines
 from sio_core.engineio.packet import Encoded
 from sio_core.limits import Limits
@@ -211,6 +212,44 @@ def test_an_event_is_encoded_once_and_kept() -> None:
     assert attachment == b"bytes"
     assert world.come_back("anna") == [[text, attachment]]
     assert world.sockets.encodings == 1
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [Encoded(b"42[1]")],
+        [Encoded(b"42[1]", compress=False)],
+        [Encoded(b"\x83", True)],
+        [Encoded(b"451-[1]"), Encoded(b"\x01", True), Encoded(b"\x02", True)],
+    ],
+)
+def test_packets_are_kept_as_they_are_but_without_what_was_built_of_them(packets: list[Encoded]) -> None:
+    def facts(packets: list[Encoded]) -> list[tuple[bytes, bool, bool]]:
+        return [(packet.data, packet.binary, packet.compress) for packet in packets]
+
+    frames = [packet.frame() for packet in packets]
+    again = revived(kept(packets))
+    assert facts(again) == facts(packets)
+    assert not any(one.frame() is frame for one, frame in zip(again, frames, strict=True))
+
+
+def test_the_garbage_collector_need_not_look_at_what_is_kept() -> None:
+    world = Recovering()
+    world.connect("anna")
+    world.adapter.broadcast(["first"], BroadcastOptions(["red"], ["blue"]))
+    world.adapter.send("anna", ["first"], True)
+
+    def tracked() -> int:
+        world.sockets.delivered.clear()
+        gc.collect()
+        gc.collect()  # the first untracks what is inside, the second what held it
+        return len(gc.get_objects())
+
+    before = tracked()
+    for number in range(500):
+        world.adapter.broadcast(["news", number, b"bytes"], BroadcastOptions(["red"], ["blue"]))
+        world.adapter.send("anna", ["news", number], True)
+    assert tracked() - before < 200
 
 
 def test_volatile_events_and_those_to_be_answered_are_not_kept() -> None:

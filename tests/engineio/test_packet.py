@@ -128,14 +128,3 @@ def test_the_length_of_a_frame(size: int, head: bytes) -> None:
 
 def test_repr() -> None:
     assert repr(Encoded(b"4a")) == "Encoded(b'4a', binary=False)"
-
-
-def test_a_packet_that_is_kept_has_no_other_form() -> None:
-    packet = Encoded(b"\x01" * 1_000, True, False)
-    packet.frame()
-    packet.text()
-    kept = packet.bare()
-    assert (kept.data, kept.binary, kept.compress) == (packet.data, True, False)
-    assert kept.data is packet.data
-    assert kept.frame() is not packet.frame()
-    assert kept.frame() == packet.frame()

@@ -58,7 +58,7 @@ attack sends is more than that, or it is in small objects of ours, which are cou
 TOLERANCE_OF_ALL = 24 * 1024 * 1024
 """Bytes that it may keep after all attacks, one after the other."""
 
-KEPT_FOR_RECOVERY = frozenset({"LostSession", "Logged", "Track", "Encoded"})
+KEPT_FOR_RECOVERY = frozenset({"LostSession", "Track"})
 """What is kept for a client that was lost, for a while and within bounds."""
 
 FIRST: dict[int, int] = {}

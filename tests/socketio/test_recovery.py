@@ -788,10 +788,10 @@ class Recoveries(RuleBasedStateMachine):
         log = adapter._log
         limits = self.limits
         assert len(log._events) <= limits.recovery_packets
-        assert log.bytes == sum(event.size for event in log._events) <= limits.recovery_bytes
+        assert log.bytes == sum(event[-1] for event in log._events) <= limits.recovery_bytes
         assert len(log.sessions) <= limits.recovery_sessions
-        private = [event for event in log._private if event.owner is not None]
-        assert log.private_bytes == sum(event.size for event in private) <= limits.recovery_private_bytes
+        private = [event for track in log._tracks.values() for event in track.private or ()]
+        assert log.private_bytes == sum(event[-1] for event in private) <= limits.recovery_private_bytes
         assert len(log) == len(log._events) + len(private)
         kept = [event for track in log._tracks.values() for event in track.private or ()]
         assert sorted(kept, key=lambda event: event.number) == private
