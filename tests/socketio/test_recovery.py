@@ -790,11 +790,11 @@ class Recoveries(RuleBasedStateMachine):
         assert len(log._events) <= limits.recovery_packets
         assert log.bytes == sum(event[-1] for event in log._events) <= limits.recovery_bytes
         assert len(log.sessions) <= limits.recovery_sessions
-        private = [event for track in log._tracks.values() for event in track.private or ()]
+        private = [event for event in log._private if log._keeper(event) is not None]
         assert log.private_bytes == sum(event[-1] for event in private) <= limits.recovery_private_bytes
         assert len(log) == len(log._events) + len(private)
         kept = [event for track in log._tracks.values() for event in track.private or ()]
-        assert sorted(kept, key=lambda event: event.number) == private
+        assert sorted(kept) == private
         for track in log._tracks.values():
             assert len(track.private or ()) <= limits.recovery_private_packets
             assert len(track.left or ()) <= limits.recovery_departures
