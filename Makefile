@@ -131,7 +131,7 @@ chat-check-workers: $(SET_UP) ## the same with four workers, killed one at a tim
 chat-check-nodes: $(SET_UP) engines ## the same with two nodes on PostgreSQL, killed in turn
 	$(BIN)/python -m tests.chat.checker --kills 100 --nodes 2
 
-bench: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) ## all servers, one load; results in benchmarks/results
+bench: $(SET_UP) compile ## all servers, one load; results in benchmarks/results
 	$(BIN)/python -m benchmarks
 
 bench-workers: $(DEVELOPMENT) $(CLIENT) compile ## one process against several workers

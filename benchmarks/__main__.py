@@ -37,8 +37,8 @@ def _arguments() -> argparse.Namespace:
         "--workloads", nargs="+", metavar="NAME", help="only these or these growth runs (default: all)"
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--duration", type=float, default=3.0, help="seconds of each measurement (default 3)")
-    parser.add_argument("--warm-up", type=float, default=1.5, help="seconds before it (default 1.5)")
+    parser.add_argument("--duration", type=float, default=2.0, help="seconds of each measurement (default 2)")
+    parser.add_argument("--warm-up", type=float, default=1.0, help="seconds before it (default 1)")
     parser.add_argument("--quick", action="store_true", help="one short round: does it all work?")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the report")
     parser.add_argument("--report-only", action="store_true", help="write the report again from its JSON")
