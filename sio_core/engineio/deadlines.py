@@ -48,15 +48,18 @@ class Deadlines:
     """The deadlines of one server.
 
     :ivar on_earlier: called when the earliest deadline has become earlier than it was.
+    :ivar resumed_at: when the event loop last went on after it had stood still for long. What was waited for then could
+        not come, nor even be asked for.
     """
 
-    __slots__ = ("_count", "_heap", "_targets", "on_earlier")
+    __slots__ = ("_count", "_heap", "_targets", "on_earlier", "resumed_at")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
         self._targets: dict[int, Timed] = {}
         self._count = 0
         self.on_earlier: Callable[[], None] | None = None
+        self.resumed_at = -NEVER
 
     def __len__(self) -> int:
         """How many targets are waited for."""

@@ -888,7 +888,7 @@ class Session(Timed):
             if self.paused:  # its answer may wait to be read; it waits for pings all the same
                 self._ping(now)
             elif self.protocol == 3 or self._ping_outstanding:
-                self._finish("ping timeout", None)
+                self._judge()
             else:
                 self._ping(now)
         probe = self._probe
@@ -900,6 +900,14 @@ class Session(Timed):
                 self._send_noop()
         self._reschedule()
         self.deliver()
+
+    def _judge(self) -> None:
+        """The peer was not heard in time: that ends the session, unless the server itself stood still meanwhile."""
+        deadlines, timeout = self._owner.deadlines, self._owner.options.ping_timeout
+        if self._heartbeat_at < deadlines.resumed_at + timeout:
+            self._heartbeat_at = deadlines.resumed_at + timeout
+        else:
+            self._finish("ping timeout", None)
 
     def _ping(self, now: float) -> None:
         self._heartbeat_at = now + self._owner.options.ping_timeout

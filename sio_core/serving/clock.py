@@ -15,6 +15,13 @@ __all__ = ["run_clock"]
 STALLED: Final = 0.25
 """Seconds of lateness from which the loop counts as having stalled."""
 
+STOOD_STILL: Final = 1.0
+"""Seconds of lateness from which it has stood still for long: a ping may not have been written before, its answer could
+not be read, and who waits for one begins anew."""
+
+LOOK: Final = 1.0
+"""Seconds after which the clock looks whether the loop still runs, if nothing is due before."""
+
 TURNS: Final = 5
 """Turns of the loop in which what has come is read: in other people's servers it changes hands on its way."""
 
@@ -29,7 +36,8 @@ TOGETHER: Final = 0.005
 async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
     """Run the deadlines of a server as they pass, until cancelled.
 
-    After a stall what has arrived meanwhile is read first, so that no client is judged for the server's own delay.
+    After a stall what has arrived meanwhile is read first, and after a long one clients get their time anew, so that
+    none is judged for the server's own delay.
     """
     earlier = anyio.Event()
 
@@ -38,19 +46,26 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
 
     deadlines.on_earlier = wake
     next_look = 0.0
+    awake_at = NEVER  # the moment at which the loop should be here at the latest
     try:
         while True:
             earlier = anyio.Event()
             at = deadlines.next
             moment = now()
+            late = moment - awake_at
+            if late > STOOD_STILL:
+                deadlines.resumed_at = moment
             delay = max(at, next_look) - moment
             if delay > 0:
-                with anyio.move_on_after(delay if at != NEVER else None):
+                awake_at = moment + min(delay, LOOK) if at != NEVER else NEVER
+                with anyio.move_on_after(awake_at - moment):
                     await earlier.wait()
                 continue
-            moment = await read_what_has_come(-delay > STALLED, moment, now)
-            deadlines.run(moment)
-            next_look = moment + TOGETHER
+            awake_at = await read_what_has_come(max(late, -delay) > STALLED, moment, now)
+            if awake_at - moment > STOOD_STILL:
+                deadlines.resumed_at = awake_at
+            deadlines.run(awake_at)
+            next_look = awake_at + TOGETHER
     finally:
         deadlines.on_earlier = None
 

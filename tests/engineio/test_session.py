@@ -107,6 +107,18 @@ def test_an_unsolicited_pong_is_legal_and_restarts_the_interval() -> None:
     assert taken(session) == [b"2"]
 
 
+@pytest.mark.parametrize("protocol", [4, 3])
+def test_after_the_server_stood_still_the_client_gets_its_time_anew(protocol: int) -> None:
+    world = World(allow_eio3=True)
+    session = world.open("websocket", protocol)
+    world.advance(44)
+    world.deadlines.resumed_at = world.now
+    world.advance(19.5)
+    assert world.closing(session) is None
+    world.advance(0.5)
+    assert world.closing(session) == PING_TIMEOUT
+
+
 def test_who_is_not_read_is_not_judged_and_goes_on_getting_pings() -> None:
     world = World()
     session, _ = world.open_websocket()

@@ -55,6 +55,30 @@ async def run(deadlines: Deadlines, now: Stalls, healthy: Peer) -> None:
         task_group.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("look", "due", "resumed_at"),
+    [
+        (2, 0.0, 30.0),  # while what has come was read
+        (3, 0.0, 30.0),  # while what was due was dealt with
+        (2, 500.0, 30.0),  # while nothing was due
+        (5, 500.0, float("-inf")),  # never within the test
+    ],
+)
+async def test_a_long_stall_is_noted(look: int, due: float, resumed_at: float) -> None:
+    deadlines = Deadlines()
+    clock = Stalls(look, 30.0)
+    Peer(deadlines, due)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(run_clock, deadlines, clock)
+        while not clock.looks:
+            await anyio.lowlevel.checkpoint()
+        Peer(deadlines, 400.0)  # wakes it
+        for _ in range(30):
+            await anyio.lowlevel.checkpoint()
+        task_group.cancel_scope.cancel()
+    assert deadlines.resumed_at == resumed_at
+
+
 @pytest.mark.parametrize("look", [1, 2, 3])
 async def test_who_has_answered_during_a_stall_is_not_judged(look: int) -> None:
     deadlines = Deadlines()
