@@ -14,9 +14,10 @@
 from sio_core.adapters.base import Adapter, BroadcastOptions
 from sio_core.api.broadcast import BroadcastOperator, RemoteSocket
 from sio_core.api.handlers import Ack
+from sio_core.api.handshake import Handshake
 from sio_core.api.namespace import Namespace, event
 from sio_core.api.payloads import InvalidPayload
-from sio_core.api.socket import Handshake, Socket
+from sio_core.api.socket import Socket
 from sio_core.engineio.options import Cookie
 from sio_core.engineio.session import Session
 from sio_core.errors import (

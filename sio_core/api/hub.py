@@ -17,9 +17,10 @@ from typing import Any, Final
 from sio_core.adapters.base import Adapter, AdapterFactory, Host, LocalSockets, RecoverySettings, SavedSession
 from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
 from sio_core.api.handlers import Handler
+from sio_core.api.handshake import Handshake
 from sio_core.api.namespace import Namespace, ParentNamespace, make_socket_id
 from sio_core.api.outgoing import MESSAGE, encoded
-from sio_core.api.socket import Handshake, Socket
+from sio_core.api.socket import Socket
 from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
 from sio_core.engineio.engine import Engine
 from sio_core.engineio.options import EngineOptions

@@ -6,23 +6,24 @@ import logging
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
-from email.utils import formatdate
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 import anyio
 import anyio.lowlevel
 
+from sio_core.api.answers import Answer, PendingAck
 from sio_core.api.broadcast import DONE, BroadcastOperator, check_event, unpack
 from sio_core.api.generics import Data, Function
 from sio_core.api.handlers import CATCH_ALL, SOCKET_LIFECYCLE, Ack, Handler, Handlers, key_of
+from sio_core.api.handshake import Handshake
 from sio_core.api.held import Waiting
 from sio_core.api.outgoing import MESSAGE, encoded
-from sio_core.engineio.deadlines import NEVER, Timed
+from sio_core.api.socket_operator import SocketOperator
 from sio_core.engineio.packet import Encoded
 from sio_core.engineio.session import Session
 from sio_core.engineio.states import CLOSED
-from sio_core.errors import AckTimeout, LocalProtocolError, SioError, SocketClosed
+from sio_core.errors import LocalProtocolError, SioError, SocketClosed
 from sio_core.ids import SocketId
 from sio_core.runtime import AsyncFunction, Waiter, as_error
 from sio_core.socketio.packet import DISCONNECT, RESERVED_EVENTS, Packet
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from sio_core.api.hub import ConnectedClient
     from sio_core.api.namespace import Namespace
 
-__all__ = ["Handshake", "Socket", "SocketOperator"]
+__all__ = ["Socket"]
 
 AckCallback = Callable[["list[Any] | None", "Exception | None"], None]
 Backlog = deque[tuple[Callable[..., object], tuple[Any, ...], int]]
@@ -56,77 +57,6 @@ NO_BACKLOG: Final[Backlog | None] = None
 """Said of an attribute that a call will change behind the back of the type checker: a plain ``None`` would stay."""
 
 
-class Handshake:
-    """How the client came: its first HTTP request, and what it sent with CONNECT.
-
-    :ivar auth: the payload of the CONNECT packet, ``{}`` if there was none.
-    :ivar issued: milliseconds since 1970, as JavaScript counts.
-    """
-
-    __slots__ = ("_request", "auth", "issued")
-
-    def __init__(self, request: Request | None, auth: dict[str, Any], issued: int) -> None:
-        self._request = request
-        self.auth = auth
-        self.issued = issued
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers of the request, their names in lower case."""
-        return self._request.headers if self._request is not None else {}
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters of the request."""
-        return self._request.params if self._request is not None else {}
-
-    @property
-    def url(self) -> str | None:
-        """The target of the request, as it was received."""
-        return self._request.target if self._request is not None else None
-
-    @property
-    def address(self) -> str:
-        """The peer's IP address."""
-        return self._request.address if self._request is not None else ""
-
-    @property
-    def secure(self) -> bool:
-        """Whether it came by TLS."""
-        return self._request is None or self._request.secure
-
-    @property
-    def xdomain(self) -> bool:
-        """Whether the request names an origin."""
-        return "origin" in self.headers
-
-    @property
-    def time(self) -> str:
-        """``issued`` as an HTTP date."""
-        return formatdate(self.issued / 1000, usegmt=True)
-
-
-class PendingAck(Timed):
-    """An answer that one emit waits for."""
-
-    __slots__ = ("_forget", "waiter")
-
-    def __init__(self, forget: Callable[[], object]) -> None:
-        super().__init__()
-        self._forget = forget
-        self.waiter = Waiter()
-
-    def resolve(self, answer: list[Any] | None, error: Exception | None) -> None:
-        """The answer has come, or cannot come any more."""
-        self.deadline = NEVER
-        self.waiter.set(answer, error)
-
-    def handle_deadline(self, now: float) -> None:
-        self.deadline = NEVER
-        self._forget()
-        self.waiter.set(error=AckTimeout((), 1))
-
-
 class Drained:
     """Ends when the socket's buffer is below the low-water mark, or the socket is closed."""
 
@@ -139,79 +69,6 @@ class Drained:
         if self._socket.has_room:
             return
         yield from self._socket.wait_for_room().__await__()
-
-
-class SocketOperator(Generic[Data]):
-    """A socket with flags for what is sent next. Each step returns a new operator."""
-
-    __slots__ = ("_compress", "_droppable", "_socket", "_timeout")
-
-    def __init__(
-        self,
-        socket: Socket[Data],
-        volatile: bool = False,
-        compress: bool = True,
-        timeout: float | None = None,
-    ) -> None:
-        self._socket = socket
-        self._droppable = volatile
-        self._compress = compress
-        self._timeout = timeout
-
-    @property
-    def volatile(self) -> SocketOperator[Data]:
-        """Drop the event if it cannot leave at once."""
-        return SocketOperator(self._socket, True, self._compress, self._timeout)
-
-    def compress(self, compress: bool) -> SocketOperator[Data]:
-        """Say whether polling responses that carry this may be compressed."""
-        return SocketOperator(self._socket, self._droppable, compress, self._timeout)
-
-    def timeout(self, seconds: float) -> SocketOperator[Data]:
-        """Wait that long for the acknowledgement."""
-        return SocketOperator(self._socket, self._droppable, self._compress, seconds)
-
-    @property
-    def broadcast(self) -> BroadcastOperator[Data]:
-        """Everyone in the namespace but this socket."""
-        socket = self._socket
-        return BroadcastOperator(
-            socket.namespace, (), (socket.id,), self._droppable, False, self._compress, self._timeout
-        )
-
-    @property
-    def local(self) -> BroadcastOperator[Data]:
-        """Everyone of this process but this socket."""
-        return self.broadcast.local
-
-    def to(self, *rooms: str) -> BroadcastOperator[Data]:
-        """The members of these rooms, but this socket."""
-        return self.broadcast.to(*rooms)
-
-    def in_(self, *rooms: str) -> BroadcastOperator[Data]:
-        """The same as :meth:`to`."""
-        return self.broadcast.to(*rooms)
-
-    def except_(self, *rooms: str) -> BroadcastOperator[Data]:
-        """Everyone but this socket and the members of these rooms."""
-        return self.broadcast.except_(*rooms)
-
-    def emit(self, event: str, *args: Any) -> Awaitable[None]:
-        """Send an event. See :meth:`Socket.emit`."""
-        return self._socket.send_event([event, *args], self._droppable, self._compress)
-
-    def send(self, *args: Any) -> Awaitable[None]:
-        """Send the event ``message``."""
-        return self.emit("message", *args)
-
-    async def emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> Any:
-        """Send an event and return the client's answer. See :meth:`Socket.emit_with_ack`."""
-        seconds = timeout if timeout is not None else self._timeout
-        return await self._socket.send_with_ack([event, *args], self._droppable, self._compress, seconds)
-
-    async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
-        """The same as :meth:`emit_with_ack`."""
-        return await self.emit_with_ack(event, *args, timeout=timeout)
 
 
 class Socket(Generic[Data]):
@@ -1021,45 +878,6 @@ class Socket(Generic[Data]):
                 self.waiting.add(self._hub.encode_ack(self.namespace.name, answer, ack_id), False)
         except Exception as error:
             self._hub.report(error, f"acknowledgement {ack_id}", self)
-
-
-class Answer:
-    """The acknowledgement of one event that several listeners may give; the first that does decides."""
-
-    __slots__ = ("_ack_id", "_left", "_socket", "_taken")
-
-    def __init__(self, socket: Socket[Any], ack_id: int, listeners: int) -> None:
-        self._socket = socket
-        self._ack_id = ack_id
-        self._left = listeners
-        self._taken = False
-
-    def take(self) -> Ack:
-        """Give the answering to a listener that asks for it, unless it was given away."""
-        if self._taken:
-            return Ack(None)
-        self._taken = True
-        return Ack(self._send)
-
-    def add(self, result: Any) -> None:
-        """A listener has returned."""
-        self._left -= 1
-        if self._taken:
-            return
-        if result is not None:
-            self._taken = True
-            self._socket.send_ack(self._ack_id, result)
-        elif not self._left:
-            self._taken = True
-            self._socket.write_ack(self._ack_id, [])
-
-    def _send(self, answer: list[Any]) -> None:
-        socket = self._socket
-        hub = socket.namespace.hub
-        if get_ident() != hub.thread and hub.thread:
-            hub.runtime.call_from_thread(socket.write_ack, self._ack_id, answer)
-        else:
-            socket.write_ack(self._ack_id, answer)
 
 
 class HandlerTimeout(SioError):
