@@ -9,19 +9,19 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, Final
 
 from sio_core.adapters.base import Adapter, AdapterFactory, Host, LocalSockets, RecoverySettings, SavedSession
 from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
+from sio_core.api.connected_client import Allowance, AttachmentTimeout, ConnectedClient, ConnectTimeout
 from sio_core.api.handlers import Handler
 from sio_core.api.handshake import Handshake
 from sio_core.api.namespace import Namespace, ParentNamespace, make_socket_id
 from sio_core.api.outgoing import MESSAGE, encoded
 from sio_core.api.socket import Socket
-from sio_core.engineio.deadlines import NEVER, Deadlines, Timed
+from sio_core.engineio.deadlines import Deadlines
 from sio_core.engineio.engine import Engine
 from sio_core.engineio.options import EngineOptions
 from sio_core.engineio.packet import Encoded
@@ -29,14 +29,13 @@ from sio_core.engineio.session import Application, Closed, Session
 from sio_core.engineio.states import OPEN
 from sio_core.errors import ConnectError, InvalidPacket, PayloadTooLarge, UnexpectedPacket
 from sio_core.ids import PrivateSessionId, make_id
-from sio_core.limits import Limits
 from sio_core.runtime import Runtime, as_error, is_cancelled
-from sio_core.socketio.client import ABSENT, Client
+from sio_core.socketio.client import ABSENT
 from sio_core.socketio.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from sio_core.socketio.parser import Parser
 from sio_core.wire.message import parse_query
 
-__all__ = ["ConnectedClient", "Hub"]
+__all__ = ["Hub"]
 
 Steps = Generator[Awaitable[Any], Any, None]
 
@@ -44,115 +43,6 @@ CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 """Characters that no dynamic namespace has in its name."""
 
 logger = logging.getLogger(__name__)
-
-
-class ConnectTimeout(Timed):
-    """Closes a session that has joined no namespace in time, also if nobody fetches the close packet."""
-
-    __slots__ = ("_hub", "_session")
-
-    def __init__(self, hub: Hub, session: Session) -> None:
-        super().__init__()
-        self._hub = hub
-        self._session = session
-
-    def handle_deadline(self, now: float) -> None:
-        session = self._session
-        if session.state is OPEN:
-            self.deadline = now + self._hub.limits.close_time
-            self._hub.connect_late(session)
-        else:
-            self.deadline = NEVER
-            session.close(discard=True)
-
-
-class AttachmentTimeout(Timed):
-    """Closes a session whose client has begun a packet with attachments, and does not send them."""
-
-    __slots__ = ("_client", "_hub")
-
-    def __init__(self, hub: Hub, client: ConnectedClient) -> None:
-        super().__init__()
-        self._hub = hub
-        self._client = client
-
-    def handle_deadline(self, now: float) -> None:
-        self.deadline = NEVER
-        if self._client.waiting:  # for those of the last packet that had any: each begins anew
-            self._hub.attachments_late(self._client)
-
-
-class Allowance(Timed):
-    """How many events a client may send now. A second's worth may come at once; then its reading pauses."""
-
-    __slots__ = ("_client", "_left", "_rate", "_read_at")
-
-    def __init__(self, client: ConnectedClient, rate: float, now: float) -> None:
-        super().__init__()
-        self._client = client
-        self._rate = rate
-        self._left = max(rate, 1.0)
-        self._read_at = now
-
-    def spend(self, now: float) -> bool:
-        """One event has come; ``False`` if it was one too many, and no more are read for a while."""
-        self._left = min(self._left + (now - self._read_at) * self._rate, max(self._rate, 1.0)) - 1.0
-        self._read_at = now
-        if self._left >= 0:
-            return True
-        self.deadline = now - self._left / self._rate
-        self._client.pause(self, True)
-        return False
-
-    def handle_deadline(self, now: float) -> None:
-        self.deadline = NEVER
-        self._client.pause(self, False)
-
-
-class ConnectedClient(Client[Socket[Any]]):
-    """One client: what its namespaces share.
-
-    :ivar conn: the Engine.IO session.
-    :ivar issued: when it connected, in milliseconds since 1970.
-    """
-
-    __slots__ = ("_holders", "allowance", "attachment_timeout", "conn", "connect_timeout", "issued")
-
-    def __init__(
-        self, session: Session, parser: Parser, limits: Limits, connect_timeout: ConnectTimeout
-    ) -> None:
-        super().__init__(parser.decoder(limits))
-        self.conn = session
-        self.connect_timeout = connect_timeout
-        self.issued = int(time.time() * 1000)
-        self.attachment_timeout: AttachmentTimeout | None = None
-        self.allowance: Allowance | None = None
-        self._holders: set[object] | None = None
-
-    @property
-    def request(self) -> Any:
-        """The first HTTP request of the session."""
-        return self.conn.request
-
-    def pause(self, holder: object, paused: bool) -> bool:
-        """Somebody has enough of what this client sends, or can go on. It is read again when all can.
-
-        :returns: ``True`` if this one had not enough before, and has now.
-        """
-        holders = self._holders
-        if paused:
-            if holders is None:
-                holders = self._holders = set()
-            elif holder in holders:
-                return False
-            holders.add(holder)
-            self.conn.pause(True)
-            return True
-        if holders is not None and holder in holders:
-            holders.discard(holder)
-            if not holders:
-                self.conn.pause(False)
-        return False
 
 
 class Hub(Application):

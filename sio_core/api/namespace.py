@@ -30,7 +30,8 @@ from sio_core.errors import AdapterError, LocalProtocolError
 from sio_core.ids import SocketId
 
 if TYPE_CHECKING:
-    from sio_core.api.hub import ConnectedClient, Hub
+    from sio_core.api.connected_client import ConnectedClient
+    from sio_core.api.hub import Hub
 
 __all__ = ["Namespace", "ParentNamespace", "event"]
 

@@ -30,7 +30,7 @@ from sio_core.socketio.packet import DISCONNECT, RESERVED_EVENTS, Packet
 from sio_core.wire.message import Request
 
 if TYPE_CHECKING:
-    from sio_core.api.hub import ConnectedClient
+    from sio_core.api.connected_client import ConnectedClient
     from sio_core.api.namespace import Namespace
 
 __all__ = ["Socket"]
