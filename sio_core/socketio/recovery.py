@@ -22,8 +22,10 @@ Socket.IO documentation, "Connection state recovery".
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from heapq import heappop, heappush, heapreplace
 from operator import itemgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -36,9 +38,6 @@ Content = TypeVar("Content")
 
 OVERHEAD: Final = 256
 """Bytes that an event takes beside its content, about."""
-
-COMPACTION: Final = 1_000
-"""Dropped private events that are left where they are, as long as they are no more than half of all."""
 
 MAX_DIGITS: Final = 16
 """Digits of an offset's number; more than a server can send in its life."""
@@ -57,8 +56,8 @@ Shared: TypeAlias = tuple[int, float, tuple[str, ...], tuple[str, ...], Content,
 """A broadcast: its number, its place in the order of the namespace; when it was sent; the rooms it was for, none for
 everyone; the rooms it was not for; the content; its size."""
 
-Private: TypeAlias = tuple[int, float, str, Content, int]
-"""What went to one client alone: its number; when it was sent; the client; the content; its size."""
+Private: TypeAlias = tuple[int, float, Content, int]
+"""What went to one client alone: its number; when it was sent; the content; its size."""
 
 
 class Stay:
@@ -88,10 +87,11 @@ class Track(Generic[Content]):
     :ivar confirmed: what was sent before this moment has arrived.
     :ivar lost: whether its connection is lost, and its session waits.
     :ivar private: the events that went to it alone.
+    :ivar ranked: whether it has a place among those with private events.
     :ivar left: the rooms it has left.
     """
 
-    __slots__ = ("confirmed", "floor", "floor_at", "left", "lost", "private", "resumed_at", "start")
+    __slots__ = ("confirmed", "floor", "floor_at", "left", "lost", "private", "ranked", "resumed_at", "start")
 
     def __init__(self, start: int, now: float) -> None:
         self.start = start
@@ -100,6 +100,7 @@ class Track(Generic[Content]):
         self.resumed_at = now
         self.confirmed = now
         self.lost = False
+        self.ranked = False
         self.private: deque[Private[Content]] | None = None
         self.left: deque[Stay] | None = None
 
@@ -153,14 +154,14 @@ class RecoveryLog(Generic[Content]):
 
     __slots__ = (
         "_count_limit",
-        "_dropped",
         "_events",
         "_floor",
         "_floor_at",
         "_latest",
         "_limits",
         "_prefix",
-        "_private",
+        "_private_events",
+        "_ranking",
         "_retention",
         "_tracks",
         "_window",
@@ -189,15 +190,16 @@ class RecoveryLog(Generic[Content]):
         self._count_limit = count_limit
         self._tracks: dict[str, Track[Content]] = {}
         self._events: deque[Shared[Content]] = deque()
-        self._private: deque[Private[Content]] = deque()  # some dropped already
-        self._dropped = 0
+        self._private_events = 0
+        # a heap: of each client with private events the number of the oldest, or of one that was
+        self._ranking: list[tuple[int, str]] = []
         self._floor = 0
         self._floor_at = 0.0
         self._latest = 0.0
 
     def __len__(self) -> int:
         """How many events are kept."""
-        return len(self._events) + len(self._private) - self._dropped
+        return len(self._events) + self._private_events
 
     # Events
 
@@ -236,49 +238,50 @@ class RecoveryLog(Generic[Content]):
             self._reset(now)
         self._latest = now
         size += OVERHEAD
-        event = (self.position, now, member, content, size)
         own = track.private
         if own is None:
             own = track.private = deque()
-        own.append(event)
-        self._private.append(event)
+        own.append((self.position, now, content, size))
+        if not track.ranked:
+            track.ranked = True
+            heappush(self._ranking, (self.position, member))
+        self._private_events += 1
         self.private_bytes += size
         limits = self._limits
         if len(own) > limits.recovery_private_packets:
             self._count_limit("recovery_private_packets")
             self._drop_private(own, track)
-            self._dropped += 1
-            self._compact()
         while self.private_bytes > limits.recovery_private_bytes:
             self._count_limit("recovery_private_bytes")
-            self._drop_oldest_private()
+            self._drop_oldest_private(math.inf)
 
     def _drop_private(self, own: deque[Private[Content]], track: Track[Content]) -> None:
         """Drop the oldest event of a client's own log."""
-        number, at, _, _, size = own.popleft()
+        number, at, _, size = own.popleft()
+        self._private_events -= 1
         self.private_bytes -= size
         track.raise_floor(number, at)
 
-    def _drop_oldest_private(self) -> None:
-        event = self._private.popleft()
-        track = self._keeper(event)
-        if track is None or track.private is None:
-            self._dropped -= 1
-        else:
-            self._drop_private(track.private, track)
-
-    def _keeper(self, event: Private[Content]) -> Track[Content] | None:
-        """Return the client that still keeps the event; its own log drops the oldest first."""
-        track = self._tracks.get(event[2])
-        if track is None or not track.private or track.private[0][0] > event[0]:
-            return None
-        return track
-
-    def _compact(self) -> None:
-        """Keep the events that were dropped out of turn from piling up."""
-        if self._dropped > COMPACTION and self._dropped > len(self._private) // 2:
-            self._private = deque([event for event in self._private if self._keeper(event) is not None])
-            self._dropped = 0
+    def _drop_oldest_private(self, before: float) -> bool:
+        """Drop the oldest private event of all, if it was sent before a moment; return whether it was."""
+        ranking = self._ranking
+        while ranking:
+            number, member = ranking[0]
+            track = self._tracks.get(member)
+            if track is None or not track.private:
+                heappop(ranking)
+                if track is not None:
+                    track.ranked = False
+                continue
+            own = track.private
+            if own[0][0] != number:
+                heapreplace(ranking, (own[0][0], member))
+                continue
+            if own[0][1] >= before:
+                return False
+            self._drop_private(own, track)
+            return True
+        return False
 
     # Clients
 
@@ -318,9 +321,8 @@ class RecoveryLog(Generic[Content]):
     def _forget(self, member: str, track: Track[Content]) -> None:
         del self._tracks[member]
         for event in track.private or ():
-            self.private_bytes -= event[4]
-            self._dropped += 1
-        self._compact()
+            self._private_events -= 1
+            self.private_bytes -= event[3]
 
     def save(
         self,
@@ -429,7 +431,7 @@ class RecoveryLog(Generic[Content]):
                 continue
             if not except_ or not was_in(except_, number, all_rooms, track, True):
                 missed.append((number, content))
-        for number, _, _, content, _ in reversed(track.private or ()):
+        for number, _, content, _ in reversed(track.private or ()):
             if number <= offset:
                 break
             missed.append((number, content))
@@ -448,10 +450,10 @@ class RecoveryLog(Generic[Content]):
         oldest = now - self._retention
         while self._events and self._events[0][1] < oldest:
             self._drop()
-        while self._private and self._private[0][1] < oldest:
-            self._drop_oldest_private()
+        while self._drop_oldest_private(oldest):
+            pass
         self._prune_sessions(now)
-        return bool(self._events or self._private or self.sessions)
+        return bool(self._events or self._ranking or self.sessions)
 
     def _reset(self, now: float) -> None:
         """The clock went backwards: another event loop has another clock. What it measured means nothing now."""
@@ -459,13 +461,13 @@ class RecoveryLog(Generic[Content]):
         self._floor = self.position
         self._floor_at = now
         self._events.clear()
-        self._private.clear()
-        self._dropped = 0
+        self._ranking.clear()
         for session in self.sessions.values():
             del self._tracks[session.id]
         self.sessions.clear()
-        self.bytes = self.private_bytes = 0
+        self.bytes = self.private_bytes = self._private_events = 0
         for track in self._tracks.values():
+            track.ranked = False
             track.private = track.left = None
             track.floor = self.position
             track.floor_at = track.resumed_at = track.confirmed = now

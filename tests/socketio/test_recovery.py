@@ -28,7 +28,6 @@ from sio_core.engineio.packet import Encoded
 from sio_core.limits import Limits
 from sio_core.socketio.recovery import (
     BAD_OFFSET,
-    COMPACTION,
     EXPIRED,
     FUTURE_OFFSET,
     OTHER_LIFE,
@@ -273,16 +272,31 @@ def test_more_private_bytes_than_are_kept() -> None:
     assert log.private_bytes == 2 * OVERHEAD + 2
 
 
-def test_dropped_private_events_do_not_pile_up() -> None:
+def test_nothing_of_dropped_private_events_piles_up() -> None:
     log = Log(recovery_private_packets=10)
-    for name in ("anna", "bert"):
-        log.begin(name, 0)
-    for _ in range(5_000):
+    log.begin("anna", 0)
+    log.begin("bert", 0)
+    for _ in range(1_000):
         log.send_private("anna", "x")
     log.send_private("bert", "x")
+    assert len(log) == 11
+    assert len(log._ranking) == 2
     log.end("anna")
     assert len(log) == 1
-    assert len(log._private) <= 2 * COMPACTION + 20
+    assert log.prune(2 + WINDOW + GRACE) is False
+    assert log._ranking == []
+    assert log.private_bytes == 0
+
+
+def test_the_oldest_private_event_of_all_is_dropped() -> None:
+    log = Log(recovery_private_bytes=4 * (OVERHEAD + 1), recovery_private_packets=2)
+    for name in ("anna", "bert", "carl"):
+        log.begin(name, 0)
+    for name in ("anna", "anna", "bert", "anna", "bert", "carl"):
+        log.send_private(name, name[0])  # the first of anna's goes as the third comes, then her second
+        kept = [[number for number, *_ in track.private or ()] for track in log._tracks.values()]
+    assert kept == [[4], [3, 5], [6]]
+    assert log.hits == ["recovery_private_packets", "recovery_private_bytes"]
 
 
 def test_more_sessions_than_are_kept() -> None:
@@ -790,11 +804,12 @@ class Recoveries(RuleBasedStateMachine):
         assert len(log._events) <= limits.recovery_packets
         assert log.bytes == sum(event[-1] for event in log._events) <= limits.recovery_bytes
         assert len(log.sessions) <= limits.recovery_sessions
-        private = [event for event in log._private if log._keeper(event) is not None]
+        private = [event for track in log._tracks.values() for event in track.private or ()]
         assert log.private_bytes == sum(event[-1] for event in private) <= limits.recovery_private_bytes
         assert len(log) == len(log._events) + len(private)
-        kept = [event for track in log._tracks.values() for event in track.private or ()]
-        assert sorted(kept) == private
+        ranked = [member for _, member in log._ranking]
+        assert {member for member, track in log._tracks.items() if track.private} <= set(ranked)
+        assert len(ranked) == len(set(ranked))
         for track in log._tracks.values():
             assert len(track.private or ()) <= limits.recovery_private_packets
             assert len(track.left or ()) <= limits.recovery_departures
