@@ -298,10 +298,11 @@ class ClusterAdapter(Adapter):
             outgoing.message.attempt += 1
         for outgoing in batch:
             if self.retries and not self._closing and self.is_durable(outgoing):
-                return wrapped  # this and what comes after it will be tried again
-            if self._queue and self._queue[0] is outgoing:
-                self._take()
-            self.fail(outgoing, wrapped)
+                continue  # it stays where it is, and is tried again
+            if outgoing in self._queue:
+                self._queue.remove(outgoing)
+                self._queued_bytes -= outgoing.size
+                self.fail(outgoing, wrapped)
         return wrapped
 
     def is_durable(self, outgoing: Outgoing) -> bool:

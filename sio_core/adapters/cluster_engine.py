@@ -510,6 +510,9 @@ class ClusterEngine(Elsewhere):
             data: dict[str, Any] = {"sid": session.id, "success": False}
             self.tell(UPGRADE, session.node, data, self._next_request())
             return
+        held, session.held = session.held, None
+        for packet in held or ():  # behind UPGRADE they are in time
+            self.tell(PACKET, session.node, {"sid": session.id, "packet": packet_to_wire(packet)})
         reason = event.reason if event.reason in REASONS else "transport error"
         self.tell(CLOSE, session.node, {"sid": session.id, "reason": reason})
 

@@ -111,9 +111,13 @@ class Driver(ABC):
         for adapter in list(self.adapters.values()):
             adapter.publishing_failed()
 
+    def note_reconnected(self) -> None:
+        """The engine was away, and is there again."""
+        self.reconnects += 1
+
     def reconnected(self) -> None:
         """What other nodes say is heard again: what was said meanwhile may be lost."""
-        self.reconnects += 1
+        self.note_reconnected()
         for adapter in list(self.adapters.values()):
             adapter.reconnected()
 

@@ -152,6 +152,8 @@ class HeartbeatClusterAdapter(ClusterAdapter):
         return outgoing
 
     def handle(self, message: Message, offset: str | None) -> None:
+        if self._closing:
+            return  # to answer now would be to come back from the dead
         if message.type == ADAPTER_CLOSE:
             self._heartbeats.forget(message.uid)
         elif not self._heartbeats.hear(message):

@@ -103,7 +103,7 @@ class Mongo(Driver):
         self._events = Events(
             self._url, self._database, self._collection, self._capped_size, expire_after, is_asyncio
         )
-        reader = Supervisor(self.host, "MongoDB", self._read, probe=self._probe, on_up=self.reconnected)
+        reader = Supervisor(self.host, "MongoDB", self._read, probe=self._probe, on_up=self.note_reconnected)
         self.links = [reader]
         reader.start()
 

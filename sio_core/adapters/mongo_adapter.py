@@ -133,6 +133,8 @@ class MongoAdapter(RecoveringClusterAdapter):
         super().receive(message, offset)
 
     def handle(self, message: Message, offset: str | None) -> None:
+        if self._closing:
+            return
         if not self._heartbeats.hear(message) and message.type != SESSION:
             super().handle(message, offset)
 

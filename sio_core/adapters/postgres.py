@@ -24,7 +24,7 @@ from sio_core.adapters.postgres_connection import Connection, Pool, check_connin
 from sio_core.adapters.postgres_wire import PostgresWire, quote
 from sio_core.adapters.supervisor import Supervisor
 from sio_core.adapters.timers import Timer, within
-from sio_core.errors import InvalidPacket
+from sio_core.errors import AdapterError, InvalidPacket
 from sio_core.ids import make_id
 
 __all__ = ["Postgres", "PostgresAdapter"]
@@ -143,7 +143,7 @@ class Postgres(Driver):
     def open(self) -> None:
         self._pool = Pool(self._url, CONNECTIONS)
         listener = Supervisor(
-            self.host, "PostgreSQL", self._listen, probe=self._probe, on_up=self.reconnected
+            self.host, "PostgreSQL", self._listen, probe=self._probe, on_up=self.note_reconnected
         )
         self.links = [listener]
         listener.start()
@@ -187,8 +187,8 @@ class Postgres(Driver):
                 with anyio.CancelScope() as self._waiting:
                     found = await connection.notifications()
                 self._waiting = None
-                supervisor.heard()
                 for number, (channel, payload) in enumerate(found):
+                    supervisor.heard()  # each time: an attachment may take as long as it is given to be fetched
                     if number % TURN == 0:
                         await anyio.lowlevel.checkpoint()  # more may be here already: others have their turn
                     await self._take(channel, payload)
@@ -278,20 +278,25 @@ class Postgres(Driver):
 
     async def _clean(self) -> None:
         """Delete the attachments that everybody has had the time to read, and look at the queue of notifications."""
-        milliseconds = round(self._cleanup_interval * 1000)
         try:
-            await self.pool.execute(
-                f"DELETE FROM {self.wire.table} WHERE created_at < now() - $1::interval",  # noqa: S608
-                [f"{milliseconds} milliseconds"],
+            await within(
+                self.host, self.host.limits.cluster_request_time, "cleaning up", self._delete_and_look()
             )
-            rows = await self.pool.execute("SELECT pg_notification_queue_usage()")
-            usage = float(rows[0][0] or 0)
-            if usage > FULL_QUEUE:
-                logger.warning(
-                    "PostgreSQL's queue of notifications is %.0f %% full: somebody listens in an open transaction",
-                    100 * usage,
-                )
-        except (Error, OSError) as error:
+        except (Error, OSError, AdapterError) as error:
             logger.info("old attachments are not deleted for now: %s", error)
         if self._cleaner is not None and self.adapters:
             self._cleaner.set_after(self._cleanup_interval)
+
+    async def _delete_and_look(self) -> None:
+        milliseconds = round(self._cleanup_interval * 1000)
+        await self.pool.execute(
+            f"DELETE FROM {self.wire.table} WHERE created_at < now() - $1::interval",  # noqa: S608
+            [f"{milliseconds} milliseconds"],
+        )
+        rows = await self.pool.execute("SELECT pg_notification_queue_usage()")
+        usage = float(rows[0][0] or 0)
+        if usage > FULL_QUEUE:
+            logger.warning(
+                "PostgreSQL's queue of notifications is %.0f %% full: somebody listens in an open transaction",
+                100 * usage,
+            )

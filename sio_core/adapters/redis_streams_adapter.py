@@ -55,7 +55,10 @@ class StreamsAdapter(RecoveringClusterAdapter):
         super().__init__(name, local, driver, settings)
         self.driver = driver
         self.stream = driver.stream_of(name)
-        self._before = ""  # the newest entry when what is being published was published first
+        self._before = (
+            ""  # the newest entry when what is being published was published first, or was looked for
+        )
+        self._added: dict[int | None, str | None] = {}  # what was found since: the offsets by `seq`
         self._channel = f"{driver.prefix}#{name}#"
         self._own_channel = f"{self._channel}{self.uid}#"
 
@@ -92,11 +95,16 @@ class StreamsAdapter(RecoveringClusterAdapter):
             return driver.publication(self._channel, message.payload)
         return b"XADD", entry_words(self.stream, driver.max_len, message, message.payload)
 
+    def is_durable(self, outgoing: Outgoing) -> bool:
+        """What is not in the stream cannot be found there: it is not known whether another attempt doubles it."""
+        return not is_ephemeral(outgoing.message) and super().is_durable(outgoing)
+
     async def publish_batch(self, batch: list[Outgoing]) -> list[str | None]:
-        added: dict[int | None, str | None] = {}
+        added = self._added
         if batch[0].message.attempt and self._before:
-            added = await self._find_added()
+            await self._find_added()
         else:
+            added.clear()
             self._before = ""  # if it cannot be found out, nothing is added either
             self._before = self.position or await self.driver.newest(self.stream)
         missing = [one for one in batch if one.message.seq not in added]
@@ -106,15 +114,18 @@ class StreamsAdapter(RecoveringClusterAdapter):
         offsets = iter(await self.driver.carry([self.command(one.message, one.target) for one in missing]))
         return [added.get(one.message.seq) or next(offsets) for one in batch]
 
-    async def _find_added(self) -> dict[int | None, str | None]:
-        """Find out what was added to the stream by an attempt that seemed to fail: the offsets, by ``seq``.
+    async def _find_added(self) -> None:
+        """Find out what was added to the stream by attempts that seemed to fail.
 
-        Where the connection is the same this comes after that attempt, and sees all of it.
+        Where the connection is the same this comes after that attempt, and sees all of it. Should there be more than
+        can be read in time, the next attempt goes on where this one ends.
         """
-        entries = await self._read_from(next_entry(self._before))
-        return {
-            entry.seq: entry.offset for entry in entries if entry.uid == self.uid and entry.seq is not None
-        }
+        following: str | None = next_entry(self._before)
+        while following is not None:
+            entries, self._before, following = await self._read_page(following)
+            for entry in entries:
+                if entry.uid == self.uid and entry.seq is not None:
+                    self._added[entry.seq] = entry.offset
 
     async def publish(self, message: Message) -> str | None:
         return (await self.driver.carry([self.command(message, None)]))[0]
@@ -160,19 +171,27 @@ class StreamsAdapter(RecoveringClusterAdapter):
         """
         messages: list[Message] = []
         for _ in range(MAX_PAGES):
-            (page,) = await self.driver.execute((b"XRANGE", (self.stream, start, b"+", b"COUNT", PAGE)))
-            for entry_id, fields in page:
-                try:
-                    message = read_entry(fields)
-                except InvalidPacket:
-                    continue  # the reader has counted it
-                if message.nsp == self.name:
-                    message.offset = entry_id.decode()
-                    messages.append(message)
-            if len(page) < PAGE:
+            found, _, following = await self._read_page(start)
+            messages += found
+            if following is None:
                 return messages
-            start = next_entry(page[-1][0].decode())
+            start = following
         raise AdapterError(f"there are more than {PAGE * MAX_PAGES} entries to read")
+
+    async def _read_page(self, start: str) -> tuple[list[Message], str, str | None]:
+        """Return entries of this namespace, the id of the last entry that was read, and where the next page starts."""
+        (page,) = await self.driver.execute((b"XRANGE", (self.stream, start, b"+", b"COUNT", PAGE)))
+        messages: list[Message] = []
+        for entry_id, fields in page:
+            try:
+                message = read_entry(fields)
+            except InvalidPacket:
+                continue  # the reader has counted it
+            if message.nsp == self.name:
+                message.offset = entry_id.decode()
+                messages.append(message)
+        last = page[-1][0].decode() if page else self._before
+        return messages, last, next_entry(last) if len(page) == PAGE else None
 
     async def _reaches_back_to(self, offset: str) -> bool:
         """Whether the stream still has an entry, and so all after it."""

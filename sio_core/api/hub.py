@@ -27,7 +27,7 @@ from sio_core.engineio.options import EngineOptions
 from sio_core.engineio.packet import Encoded
 from sio_core.engineio.session import Application, Closed, Session
 from sio_core.engineio.states import OPEN
-from sio_core.errors import ConnectError, InvalidPacket, PayloadTooLarge, UnexpectedPacket
+from sio_core.errors import AdapterError, ConnectError, InvalidPacket, PayloadTooLarge, UnexpectedPacket
 from sio_core.ids import PrivateSessionId, make_id
 from sio_core.runtime import Runtime, as_error, is_cancelled
 from sio_core.socketio.client import ABSENT
@@ -389,7 +389,13 @@ class Hub(Application):
 
     def _start_adapter(self, namespace: Namespace[Any]) -> None:
         if self._runtime is not None:
-            self._runtime.spawn(namespace.adapter.start)
+            self._runtime.spawn(self._start, namespace)
+
+    async def _start(self, namespace: Namespace[Any]) -> None:
+        if (
+            self.namespaces.get(namespace.name) is namespace
+        ):  # on trio a task may run before one that was spawned first
+            await namespace.adapter.start()
 
     def _announce(self, namespace: Namespace[Any]) -> None:
         self._start_adapter(namespace)
@@ -433,7 +439,11 @@ class Hub(Application):
                     self.count_limit("dynamic_namespaces")
                     return None
                 namespace = Namespace(name)
-                namespace.bind(self)
+                try:
+                    namespace.bind(self)
+                except AdapterError as error:
+                    logger.info("a client wants a namespace that cannot be: %s", error)
+                    return None
                 parent.adopt(namespace)
                 self.namespaces[name] = namespace
                 self._announce(namespace)

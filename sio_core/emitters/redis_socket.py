@@ -91,10 +91,14 @@ class RedisSocket:
         self._socket = connection
         self._received = b""
         self._pid = os.getpid()
-        if self._password:
-            self._call("AUTH", *([self._user] if self._user else []), self._password)
-        if self._database:
-            self._call("SELECT", self._database)
+        try:
+            if self._password:
+                self._call("AUTH", *([self._user] if self._user else []), self._password)
+            if self._database:
+                self._call("SELECT", self._database)
+        except BaseException:
+            self._disconnect()  # or what is said next would be said to another database
+            raise
 
     @staticmethod
     def _is_lost(connection: socket.socket) -> bool:

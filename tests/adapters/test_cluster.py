@@ -11,9 +11,9 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from sio_core import AckTimeout, AdapterError, ClusterTimeout, Limits, Namespace, Server
+from sio_core import AckTimeout, AdapterError, ClusterTimeout, ConnectError, Limits, Namespace, Server
 from sio_core.adapters.cluster import ClusterAdapter
-from sio_core.adapters.messages import Message, decode
+from sio_core.adapters.messages import INITIAL_HEARTBEAT, Message, decode
 from sio_core.runtime import Runtime
 from sio_core.testing import settle
 from sio_core.wire.message import Request
@@ -205,6 +205,49 @@ async def test_an_empty_child_leaves_the_cluster() -> None:
         await child.disconnect()
         await settle()
         assert set(nodes[0].driver.adapters) == {"/"}
+
+
+async def test_a_child_whose_first_client_is_refused_leaves_nothing_in_the_cluster() -> None:
+    async with cluster(Bus(), 2, cleanup_empty_child_namespaces=True) as nodes:
+
+        def refuse(socket: Any) -> None:
+            raise ConnectError("no")
+
+        nodes[0].io.of(re.compile("^/room-")).use(refuse)
+        for number in range(20):  # trio runs tasks in any order
+            with pytest.raises(ConnectError):
+                await nodes[0].client.join(f"/room-{number}")
+            await settle()
+            assert set(nodes[0].driver.adapters) == {"/"}
+
+
+async def test_a_namespace_that_the_engine_cannot_have_is_refused_and_costs_the_client_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with cluster(Bus(), 1) as (node,):
+        make_adapter = node.driver.make_adapter
+
+        def make_short(name: str, local: Any) -> Any:
+            if len(name) > 10:
+                raise AdapterError("too long a name")
+            return make_adapter(name, local)
+
+        node.driver.make_adapter = make_short
+        node.io.of(re.compile("^/room-"))
+        with pytest.raises(ConnectError, match="Invalid namespace"):
+            await node.client.join("/room-" + "x" * 10)
+        await node.client.join("/room-1")
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_who_says_farewell_says_no_more() -> None:
+    async with cluster(Bus(), 2, kind=HeartbeatBusAdapter) as nodes:
+        await settle()
+        adapter = nodes[0].driver.adapters["/"]
+        await adapter.close()
+        adapter.handle(Message(INITIAL_HEARTBEAT, "somebody", "/", None), None)
+        assert adapter.queued == 0
+        assert adapter.nodes == {}
 
 
 async def test_without_the_engine_what_is_local_goes_on() -> None:

@@ -397,6 +397,22 @@ async def test_nothing_is_lost_doubled_or_reordered_by_an_upgrade(seed: int) -> 
         assert [text for text in texts if text != "6"] == [f'42["say",{n}]' for n in range(sent)]
 
 
+async def test_what_comes_between_an_upgrade_and_its_answer_arrives_though_the_client_leaves() -> None:
+    async with engine_nodes() as (a, b):
+        sid = await a.handshake()
+        poll = a.get(sid)
+        wire = b.websocket(sid)
+        await settle()
+        wire.send_message("2probe")
+        await settle()
+        assert poll.body == "6"
+        for message in ("5", '42["say",1]', '42["say",2]', "41"):
+            wire.send_message(message)
+        wire.lose()
+        await settle()
+        assert a.events == [[1], [2], "client namespace disconnect"]
+
+
 async def test_a_websocket_that_is_lost_elsewhere_ends_the_session() -> None:
     async with engine_nodes() as (a, b):
         wire = await upgraded(b.websocket(await a.handshake()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sio_core import Server
+from sio_core import AdapterError, Server
 from sio_core.adapters.base import LocalSockets
 from sio_core.adapters.messages import Message
 from sio_core.adapters.redis import Redis
@@ -48,6 +48,59 @@ async def test_a_long_stream_is_no_hindrance_to_publishing_again(engine: Engine)
     finally:
         engine.call("CONFIG", "SET", "maxmemory", "0")
         engine.call("DEL", "long")
+
+
+async def test_what_is_not_in_the_stream_is_published_once_while_the_stream_is_full(engine: Engine) -> None:
+    drivers = [RedisStreams(url_of(engine)), RedisStreams(url_of(engine))]
+    here, there = (Server[Any](adapter=driver) for driver in drivers)
+    heard: list[int] = []
+    there.on_server_event("hello")(heard.append)
+    async with TestClient(here), TestClient(there) as other:
+        await eventually(lambda: all(driver.adapters and not driver.degraded for driver in drivers))
+        try:
+            engine.call("CONFIG", "SET", "maxmemory", "1")
+            published = here.emit("first")
+            for number in range(3):
+                here.server_side_emit("hello", number)
+                await eventually(lambda count=number + 1: len(heard) >= count)
+            attempts = here.of("/").adapter._queue[0].message.attempt  # type: ignore[attr-defined]
+            await eventually(lambda: here.of("/").adapter._queue[0].message.attempt > attempts)  # type: ignore[attr-defined]
+        finally:
+            engine.call("CONFIG", "SET", "maxmemory", "0")
+        await published
+        assert (await other.receive())[0] == "first"
+        assert heard == [0, 1, 2]
+
+
+async def test_looking_for_what_was_added_goes_on_where_it_was_interrupted(engine: Engine) -> None:
+    driver = RedisStreams(url_of(engine), stream_name="growing", max_len=1_000_000)
+    io: Server[Any] = Server(adapter=driver)
+    async with TestClient(io):
+        await io.emit("first")
+        adapter = driver.adapters["/"]
+        assert isinstance(adapter, StreamsAdapter)
+        before = adapter.position
+        engine.call("EVAL", FILL, "1", "growing")
+        await io.emit("last")
+        adapter._before = before
+        adapter._added.clear()
+        starts: list[Any] = []
+        execute = driver.execute
+
+        async def interrupted(*commands: Command) -> list[Any]:
+            starts.append(commands[0][1][1])
+            if len(starts) in {40, 90}:
+                raise AdapterError("it takes too long")
+            return await execute(*commands)
+
+        driver.execute = interrupted  # type: ignore[method-assign]
+        for _ in range(2):
+            with pytest.raises(AdapterError, match="too long"):
+                await adapter._find_added()
+        await adapter._find_added()
+        assert len(starts) - 2 == len(set(starts))  # nothing was read twice
+        assert len(adapter._added) == 1
+    engine.call("DEL", "growing")
 
 
 class RefusedOnce(StreamsAdapter):

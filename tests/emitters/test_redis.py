@@ -167,9 +167,14 @@ def test_passwords_and_databases(redis: Redis) -> None:
     assert connection.execute("DBSIZE") == 1
     connection.close()
     wrong = RedisSocket(f"redis://ann:wrong@{address}", 2.0)
-    with pytest.raises(AdapterError, match="WRONGPASS"):
-        wrong.execute("PING")
+    no_such = RedisSocket(f"redis://ann:se%3Acret@{address}/99", 2.0)
+    for _ in range(2):  # and no second time on the same connection, as somebody else or in another database
+        with pytest.raises(AdapterError, match="WRONGPASS"):
+            wrong.execute("PING")
+        with pytest.raises(AdapterError, match="index is out of range"):
+            no_such.execute("PING")
     wrong.close()
+    no_such.close()
 
 
 @pytest.mark.parametrize("url", ["http://a", "127.0.0.1:6379", "redis://a/b"])
