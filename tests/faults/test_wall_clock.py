@@ -20,7 +20,7 @@ from tests.helpers.waiting import eventually
 HOUR, DAY = 3_600.0, 86_400.0
 
 TELLS_OTHERS = {
-    "api/hub.py": {"time.time"},  # ``handshake.issued``: people are told when a client came
+    "api/connected_client.py": {"time.time"},  # ``handshake.issued``: people are told when a client came
     "adapters/mongo.py": {"datetime.now"},  # MongoDB expires documents by a moment that stands in them
     "emitters/mongo.py": {"datetime.now"},
 }
