@@ -84,6 +84,11 @@ class Channel:
 
     # Writing
 
+    @property
+    def messages_waiting(self) -> int:
+        """How many messages the kernel has not taken yet, each with its descriptor."""
+        return len(self._output)
+
     def send(self, kind: int, data: bytes = b"", descriptor: int = NO_DESCRIPTOR) -> None:
         """Send a message, after those that wait. The descriptor is closed once it was sent, or cannot be."""
         if self.closed:

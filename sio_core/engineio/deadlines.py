@@ -48,18 +48,18 @@ class Deadlines:
     """The deadlines of one server.
 
     :ivar on_earlier: called when the earliest deadline has become earlier than it was.
-    :ivar resumed_at: when the event loop last went on after it had stood still for long. What was waited for then could
-        not come, nor even be asked for.
+    :ivar stood_still: seconds for which the event loop has stood still, all long stalls together. What is waited for
+        cannot come meanwhile, nor even be asked for.
     """
 
-    __slots__ = ("_count", "_heap", "_targets", "on_earlier", "resumed_at")
+    __slots__ = ("_count", "_heap", "_targets", "on_earlier", "stood_still")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
         self._targets: dict[int, Timed] = {}
         self._count = 0
         self.on_earlier: Callable[[], None] | None = None
-        self.resumed_at = -NEVER
+        self.stood_still = 0.0
 
     def __len__(self) -> int:
         """How many targets are waited for."""

@@ -264,6 +264,7 @@ class Session(Timed):
         "_replay_bytes",
         "_signalled",
         "_stage",
+        "_stood_still",
         "_waiters",
         "blocked",
         "confirmed_at",
@@ -318,6 +319,9 @@ class Session(Timed):
         self._ping_extended = False
         self._ping_sent_at = 0.0
         options = owner.options
+        self._stood_still = (
+            owner.deadlines.stood_still
+        )  # what there was of it when the peer was given its time
         self._heartbeat_at = now + options.ping_interval
         if protocol == 3:
             self._heartbeat_at += options.ping_timeout
@@ -640,11 +644,13 @@ class Session(Timed):
     def receive_poll(self, carrier: Carrier) -> bool:
         """A GET has come and waits for a payload.
 
-        :returns: ``False`` if another one was waiting, which closes the session. Engine.IO protocol v4, "HTTP
-            long-polling": a client must not have two GETs at a time.
+        :returns: ``False`` if the session is over, or another GET was waiting, which closes it. Engine.IO protocol v4,
+            "HTTP long-polling": a client must not have two GETs at a time.
         """
         if self._poll is not None:
             self._finish("transport error", {"message": "overlap from client"})
+            return False
+        if self.state is CLOSED:
             return False
         self._poll = carrier
         if self._outbox or self.state is CLOSING:
@@ -855,6 +861,7 @@ class Session(Timed):
         kind = packet[:1] if isinstance(packet, str) else MESSAGE
         if self.protocol == 4 and self._ping_outstanding and not self._ping_extended and kind != PONG:
             self._ping_extended = True
+            self._stood_still = self._owner.deadlines.stood_still
             self._heartbeat_at = now + self._owner.options.ping_timeout
             self._reschedule()
         if kind == MESSAGE:
@@ -867,6 +874,7 @@ class Session(Timed):
             self._reschedule()
             self._observe("heartbeat", None)
         elif kind == PING and self.protocol == 3:
+            self._stood_still = self._owner.deadlines.stood_still
             self._heartbeat_at = now + self._owner.options.ping_interval + self._owner.options.ping_timeout
             self._reschedule()
             self.send_packet(PONG_PACKET)
@@ -902,14 +910,16 @@ class Session(Timed):
         self.deliver()
 
     def _judge(self) -> None:
-        """The peer was not heard in time: that ends the session, unless the server itself stood still meanwhile."""
-        deadlines, timeout = self._owner.deadlines, self._owner.options.ping_timeout
-        if self._heartbeat_at < deadlines.resumed_at + timeout:
-            self._heartbeat_at = deadlines.resumed_at + timeout
+        """The peer was not heard in time. That ends the session, but for time in which the server stood still."""
+        lost = self._owner.deadlines.stood_still - self._stood_still
+        if lost > 0:
+            self._stood_still += lost
+            self._heartbeat_at += lost
         else:
             self._finish("ping timeout", None)
 
     def _ping(self, now: float) -> None:
+        self._stood_still = self._owner.deadlines.stood_still
         self._heartbeat_at = now + self._owner.options.ping_timeout
         if self.protocol == 4:
             if not self._ping_outstanding:  # otherwise what is answered first is the earlier one

@@ -264,8 +264,12 @@ class AsyncioProtocol(Driver):
         if transport.get_write_buffer_size():
             transport.set_write_buffer_limits(high=0)  # so that it says when nothing is left
         else:
-            # The transport's own descriptor is closed, and this one goes on.
-            siblings.hand_over(os.dup(transport.get_extra_info("socket").fileno()), *connection.depart())
+            try:  # the transport's own descriptor is closed, and this one goes on
+                descriptor = os.dup(transport.get_extra_info("socket").fileno())
+            except OSError as error:
+                logger.warning("a connection for a sibling is dropped: %s", error)
+            else:
+                siblings.hand_over(descriptor, *connection.depart())
             transport.abort()
 
 

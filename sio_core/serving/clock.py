@@ -17,7 +17,7 @@ STALLED: Final = 0.25
 
 STOOD_STILL: Final = 1.0
 """Seconds of lateness from which it has stood still for long: a ping may not have been written before, its answer could
-not be read, and who waits for one begins anew."""
+not be read, and the time is given back to who had to answer."""
 
 LOOK: Final = 1.0
 """Seconds after which the clock looks whether the loop still runs, if nothing is due before."""
@@ -36,8 +36,8 @@ TOGETHER: Final = 0.005
 async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
     """Run the deadlines of a server as they pass, until cancelled.
 
-    After a stall what has arrived meanwhile is read first, and after a long one clients get their time anew, so that
-    none is judged for the server's own delay.
+    After a stall what has arrived meanwhile is read first, and after a long one clients get the time back, so that none
+    is judged for the server's own delay.
     """
     earlier = anyio.Event()
 
@@ -54,7 +54,7 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
             moment = now()
             late = moment - awake_at
             if late > STOOD_STILL:
-                deadlines.resumed_at = moment
+                deadlines.stood_still += late
             delay = max(at, next_look) - moment
             if delay > 0:
                 awake_at = moment + min(delay, LOOK) if at != NEVER else NEVER
@@ -63,7 +63,7 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
                 continue
             awake_at = await read_what_has_come(max(late, -delay) > STALLED, moment, now)
             if awake_at - moment > STOOD_STILL:
-                deadlines.resumed_at = awake_at
+                deadlines.stood_still += awake_at - moment
             deadlines.run(awake_at)
             next_look = awake_at + TOGETHER
     finally:

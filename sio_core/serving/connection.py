@@ -7,6 +7,7 @@ read and the time, and takes what is to be written.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, Final
@@ -32,6 +33,9 @@ FIRST: Final = 3  # nothing yet
 
 BOUND_OF_CODE: Final = {1008: "fragments", 1009: "max_http_buffer_size"}
 """What a peer was over whose WebSocket is closed with a code."""
+
+MOST_AHEAD: Final = 65_536
+"""Bytes of answers that are given to the transport, or made ahead, before it has said that it takes more."""
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -219,11 +223,7 @@ class Connection(Carrier):
             self._session = None
             session.websocket_lost(self, None)
             session.deliver()
-        exchanges = self._exchanges
-        if exchanges:
-            for exchange in list(exchanges):
-                exchange.lost()
-            exchanges.clear()
+        self._drop_exchanges()
         self._reader = None
         self._reading = None
 
@@ -245,7 +245,8 @@ class Connection(Carrier):
             self._websocket.blocked = False
         if self._session is not None:
             self._session.blocked = False
-        self._stall_at = NEVER
+        if not self.closing:
+            self._stall_at = NEVER
         self._await_request(now)
         self.wake()
 
@@ -258,7 +259,7 @@ class Connection(Carrier):
             if exchanges and not self.blocked:
                 self._answer(exchanges)
         else:
-            if websocket.eventful and not websocket.close_sent:
+            if websocket.eventful and not websocket.close_sent and not self.blocked:
                 # Pongs leave before what the session says to messages behind the pings, as ws does.
                 self._add_control_frames(websocket)
             if session is not None and not self._probing and not self.blocked:
@@ -277,7 +278,7 @@ class Connection(Carrier):
                 websocket.close(self._close_code)
                 self._now = self._site.now(self._now)  # nothing may have come for long
                 self._set_deadline(self._now + self._site.limits.close_time)
-            if websocket.eventful:
+            if websocket.eventful and (not self.blocked or websocket.close_sent):
                 self._add_control_frames(websocket)
         output = self._output
         if not output:
@@ -315,7 +316,7 @@ class Connection(Carrier):
 
     def handle_deadline(self, now: float) -> None:
         """Something took too long: end it."""
-        if self.blocked and self._stalls(now):
+        if (self.blocked or self.closing) and self._stalls(now):
             self._count_limit("write_stall_time")
             self.abort()
             return
@@ -354,9 +355,7 @@ class Connection(Carrier):
         if reader is not None and (reader.started or reader.in_body):
             self._count_limit("body_time" if reader.in_body else "header_time")
             reading = self._reading
-            if self._exchanges:
-                self._exchanges[-1].lost()
-                self._exchanges.clear()
+            self._drop_exchanges()
             if reading is None or not reading.answered:
                 self._output.append(encode_response(Response(408, [], b""), None, close=True))
         elif reader is not None:
@@ -382,7 +381,10 @@ class Connection(Carrier):
     def _handle_requests(self, now: float) -> None:
         reader = self._reader
         while reader is not None and reader.events and self._pending is None and not self.closing:
-            event = reader.events.pop(0)
+            event = reader.events[0]
+            if isinstance(event, Request) and self._has_enough:
+                break
+            del reader.events[0]
             if isinstance(event, Request):
                 self._begin(event, reader, now)
             elif isinstance(event, bytes):
@@ -400,7 +402,7 @@ class Connection(Carrier):
             full = self._is_full
             if full and not self.paused and self._pending is None:
                 self._count_limit("pipelined_requests")
-            self._pause(full)
+            self._pause(full or bool(reader.events))
             self._watch(reader, now)
 
     @property
@@ -409,6 +411,12 @@ class Connection(Carrier):
         exchanges = self._exchanges
         bound = self._site.limits.pipelined_requests
         return self._pending is not None or (exchanges is not None and len(exchanges) >= bound)
+
+    @property
+    def _has_enough(self) -> bool:
+        """Whether so much is to be written that another request is carried out only when it has left."""
+        exchanges = self._exchanges
+        return bool(exchanges) and sum([exchange.weight for exchange in exchanges or ()]) > MOST_AHEAD
 
     def _watch(self, reader: HttpReader, now: float) -> None:
         """Bound the time that the head or the body takes, from its first byte on, however it drips in."""
@@ -543,12 +551,19 @@ class Connection(Carrier):
         if len(exchanges) > 1:
             for exchange in list(exchanges):
                 exchange.take_response()
+        size = 0
         while exchanges:
             exchange = exchanges[0]
             response = exchange.take_response()
             if response is None:
                 return
+            if (
+                size > MOST_AHEAD
+            ):  # the rest follows when the transport has taken this, or has said that it is full
+                self.wake()
+                return
             exchanges.popleft()
+            size += len(response.body)
             self._now = self._site.now(self._now)  # the request may have waited for long
             self._output.append(
                 encode_response(
@@ -556,7 +571,7 @@ class Connection(Carrier):
                 )
             )
             if exchange.close:
-                exchanges.clear()
+                self._drop_exchanges()
                 self._close()
                 return
         self._await_request(self._now)
@@ -567,10 +582,22 @@ class Connection(Carrier):
                 reader.resume()
             self._handle_requests(self._now)
 
+    def _drop_exchanges(self) -> None:
+        """Nothing that was asked and has no answer yet gets one."""
+        exchanges = self._exchanges
+        if exchanges:
+            for exchange in list(exchanges):
+                exchange.lost()
+            exchanges.clear()
+
     # WebSocket
 
     def _accept(self, exchange: Exchange, engine: Engine, headers: list[tuple[str, str]]) -> bool:
         """Answer the opening handshake; ``False`` if it was not a proper one."""
+        if self._exchanges is not None and len(self._exchanges) > 1:  # their answers would come behind it
+            exchange.close = True
+            exchange.answer(Response(400, [], b""))
+            return False
         options = engine.options
         headers = engine.response_headers(exchange.request, headers)
         outcome = accept(exchange.request, deflate=options.per_message_deflate, headers=headers)
@@ -648,6 +675,8 @@ class Connection(Carrier):
             self._driver.flush()
 
     def send_probe(self, packet: Encoded) -> None:
+        if self.blocked:
+            return  # who asks again and again without reading gets no answer
         self._output.append(self._frame(packet))
         self.wake()
 
@@ -721,6 +750,10 @@ class Connection(Carrier):
         self.closing = True
         self.changed = True
         self._due = NEVER
+        if self._stall_at == NEVER:  # what is still to be written must be taken too
+            self._unsent = sys.maxsize
+            self._stall_at = self._site.now(self._now) + self._site.limits.write_stall_time
+        self._schedule()
 
     def _count_limit(self, name: str) -> None:
         self._site.count_limit(name)

@@ -88,6 +88,11 @@ class Exchange(Carrier):
         return self._response is not None
 
     @property
+    def weight(self) -> int:
+        """Bytes of the answer, if there is one."""
+        return len(self._response.body) if self._response is not None else 0
+
+    @property
     def ready(self) -> bool:
         """Whether :meth:`take_response` has something to give."""
         return self._response is not None or (self._ready and self._session is not None)

@@ -34,6 +34,9 @@ TRY_AGAIN: Final = 5.0
 SILENCE: Final = 5.0
 """Seconds without a report after which a worker gets no new sessions: its event loop is blocked."""
 
+CHANNEL_CONNECTIONS: Final = 1_024
+"""Connections that may wait until a worker takes them: each holds a descriptor of the supervisor."""
+
 CHANNEL_BYTES: Final = 16_777_216
 """Bytes that may wait for a worker which does not take its connections. More connections are closed."""
 
@@ -135,7 +138,9 @@ class WorkerProcess:
         :param is_placed: its first request is known, and must be answered there.
         """
         channel = self.channel
-        if channel is None or channel.closed or channel.waiting > CHANNEL_BYTES:
+        if channel is None or channel.closed:
+            return False
+        if channel.waiting > CHANNEL_BYTES or channel.messages_waiting >= CHANNEL_CONNECTIONS:
             return False
         self._given += 1
         self.load += 1

@@ -233,10 +233,12 @@ class RecoveryLog(Generic[Content]):
 
     def add_private(self, member: str, content: Content, size: int, now: float) -> None:
         """Keep the event that got the newest offset: it is for one client alone, connected or lost."""
-        track = self._tracks[member]
         if now < self._latest:
             self._reset(now)
         self._latest = now
+        track = self._tracks.get(member)
+        if track is None:
+            return  # it was away, and what was kept is gone
         size += OVERHEAD
         own = track.private
         if own is None:
