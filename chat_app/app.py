@@ -42,6 +42,9 @@ TUTORIAL: Final = "tutorial"
 """The room of all clients of the tutorial that have everything up to the head."""
 GUEST: Final = "guest-"
 """Begins the user id of somebody who has none: a client of the tutorial."""
+LAST_PLACE: Final = 2**53
+"""No room has as many messages: the client's numbers end here, and those of databases not much later."""
+
 FIRST_PAGE: Final = 50
 """Messages shown when a room is opened."""
 ABSENCE: Final = 2.0
@@ -174,7 +177,7 @@ class Chat(Namespace):
         )  # now: it moves while the log is read, and the answer must fit together
         is_known = after is not None and epoch == self._log.epoch
         if after is not None and is_known:
-            messages = await self._log.after(room, after)
+            messages = await self._log.after(room, min(after, LAST_PLACE))
         else:
             messages = await self._log.before(room, head + 1, FIRST_PAGE)
         return {
@@ -187,7 +190,8 @@ class Chat(Namespace):
     @refusing
     async def on_history(self, socket: Client, room: str, before: int) -> dict[str, Any]:
         """Return a page of what came before a place in a room."""
-        messages = await self._log.before(check_room(room, socket.data["user"]), before, FIRST_PAGE)
+        room = check_room(room, socket.data["user"])
+        messages = await self._log.before(room, min(before, LAST_PLACE), FIRST_PAGE)
         return {"messages": [as_payload(message) for message in messages]}
 
     # Messages

@@ -1,9 +1,8 @@
 """The log in SQLite: a file, shared by the processes of one machine.
 
 Reading has a connection of its own that never writes and never checkpoints, so it goes on while the database cannot
-be written. (The bug of SQLite before 3.51.3 that can damage a write-ahead log needs two connections that write or
-checkpoint at the same time. Here it is one in each process, and these take turns: a lock on a file beside the
-database is held while one writes. A process that dies holds it no longer.)
+be written. Only one connection in each process writes or checkpoints, and the processes take turns: a lock on a file
+beside the database is held while one writes. A process that dies holds it no longer.
 """
 
 from __future__ import annotations

@@ -415,7 +415,6 @@ class TestClient:
                         if event is None or received[0] == event:
                             self.events.remove(received)
                             return received if event is None else received[1:]
-                    self._changed = anyio.Event()
                     await self._changed.wait()
         except TimeoutError:
             raise AssertionError(
@@ -466,6 +465,7 @@ class TestClient:
             member.connected = True
             member._joined.set()
         elif packet.type == CONNECT_ERROR:
+            self._members.pop(packet.namespace)
             member._joined.set(error=ConnectError(packet.data["message"], packet.data.get("data")))
         elif packet.type == DISCONNECT:
             self._members.pop(packet.namespace)
@@ -486,7 +486,8 @@ class TestClient:
             )
             return
         self.events.append(packet.data)
-        self._changed.set()
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
 
     def _leave(self, reason: str) -> None:
         self.connected = False

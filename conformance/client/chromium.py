@@ -17,6 +17,8 @@ from conformance.expect import MismatchError
 SCENARIOS = Path(__file__).with_name("scenarios.mjs")
 BUNDLES = Path(__file__).parents[2] / "node_modules" / "socket.io-client" / "dist"
 
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -56,7 +58,7 @@ class Chromium:
     async def browser(self) -> Browser:
         async with self._starting:
             if self._browser is None:
-                executable = shutil.which("chromium")
+                executable = next(filter(None, map(shutil.which, NAMES)), None)
                 if executable is None or not BUNDLES.is_dir():
                     raise MissingToolError("Chromium, and the official client installed in node_modules")
                 self._playwright = await async_playwright().start()

@@ -11,12 +11,13 @@ import logging
 import re
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from functools import partial
 from typing import Any, Final
 
 from sio_core.adapters.base import Adapter, AdapterFactory, Host, LocalSockets, RecoverySettings, SavedSession
 from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
 from sio_core.api.connected_client import Allowance, AttachmentTimeout, ConnectedClient, ConnectTimeout
-from sio_core.api.handlers import Handler
+from sio_core.api.handlers import Ack, Handler
 from sio_core.api.handshake import Handshake
 from sio_core.api.namespace import Namespace, ParentNamespace, make_socket_id
 from sio_core.api.outgoing import MESSAGE, encoded
@@ -392,15 +393,17 @@ class Hub(Application):
             self._runtime.spawn(self._start, namespace)
 
     async def _start(self, namespace: Namespace[Any]) -> None:
-        if (
-            self.namespaces.get(namespace.name) is namespace
-        ):  # on trio a task may run before one that was spawned first
+        if self.namespaces.get(namespace.name) is namespace:  # on trio one spawned later may have run before
             await namespace.adapter.start()
 
     def _announce(self, namespace: Namespace[Any]) -> None:
         self._start_adapter(namespace)
         for handler in list(self.main.handlers.lifecycle.get("new_namespace", ())):
-            self.run(handler.function, [namespace], "a listener of 'new_namespace'", None)
+            if handler.once:
+                self.main.handlers.discard("new_namespace", handler)
+            self.run(
+                call_fitting, [handler, "new_namespace", namespace], "a listener of 'new_namespace'", None
+            )
 
     def forget_namespace(self, namespace: Namespace[Any]) -> None:
         """A child namespace is empty, and is not kept."""
@@ -642,9 +645,18 @@ class Hub(Application):
         logger.error("%s raised an exception (socket %s)", what, socket.id if socket else "-", exc_info=error)
         for function in list(self._error_handlers):
             try:
-                function(error, what, socket)
+                outcome = function(error, what, socket)
             except Exception:
                 logger.exception("a listener of on_error raised an exception")
+            else:
+                if inspect.isawaitable(outcome):
+                    self.runtime.spawn(self._await_quietly, outcome)
+
+    async def _await_quietly(self, outcome: Awaitable[Any]) -> None:
+        try:
+            await outcome
+        except Exception:
+            logger.exception("a listener of on_error raised an exception")
 
     def run(
         self, function: Callable[..., Any], args: list[Any], what: str, socket: Socket[Any] | None
@@ -676,10 +688,11 @@ class Hub(Application):
         self, handler: Handler, name: str, args: list[Any], ack: Callable[..., None] | None
     ) -> None:
         try:
-            outcome = handler.function(*handler.fit(name, args, None))
+            own = Ack(None if ack is None else partial(answer_with_first, ack)) if handler.takes_ack else None
+            outcome = handler.function(*handler.fit(name, args, own))
             if inspect.isawaitable(outcome):
                 outcome = await outcome
-            if ack is not None:
+            if ack is not None and own is None:
                 ack(outcome)
         except CancelledError as error:
             self.report(as_error(error), f"the listener of the server event {name!r}", None)
@@ -728,3 +741,13 @@ class Hub(Application):
         """Every connected socket of every namespace."""
         for namespace in list(self.namespaces.values()):
             yield from list(namespace.sockets.values())
+
+
+def call_fitting(handler: Handler, name: str, *args: Any) -> Any:
+    """Call a listener with as many arguments as it takes."""
+    return handler.function(*handler.fit(name, list(args), None))
+
+
+def answer_with_first(ack: Callable[..., None], answer: list[Any]) -> None:
+    """Answer another node, which takes one value."""
+    ack(answer[0] if answer else None)

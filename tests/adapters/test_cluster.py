@@ -11,7 +11,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from sio_core import AckTimeout, AdapterError, ClusterTimeout, ConnectError, Limits, Namespace, Server
+from sio_core import Ack, AckTimeout, AdapterError, ClusterTimeout, ConnectError, Limits, Namespace, Server
 from sio_core.adapters.cluster import ClusterAdapter
 from sio_core.adapters.messages import INITIAL_HEARTBEAT, Message, decode
 from sio_core.runtime import Runtime
@@ -451,6 +451,19 @@ async def test_a_server_event_is_answered_once() -> None:
         await nodes[0].io.server_side_emit("ask", 3)
         await settle()
         assert heard == [b"2", 3]  # not at the sender
+
+
+async def test_a_server_event_is_answered_by_the_listener_that_asks_for_the_acknowledgement() -> None:
+    async with cluster(Bus(), 2) as nodes:
+
+        @nodes[1].io.on_server_event("ask")
+        async def ask(data: Any, ack: Ack) -> str:
+            ack([data, "given"])
+            return "not this"
+
+        assert await nodes[0].io.server_side_emit_with_ack("ask", 1) == [[1, "given"]]
+        await nodes[0].io.server_side_emit("ask", 2)  # an answer that nobody waits for
+        await settle()
 
 
 async def test_alone_there_is_nobody_to_ask() -> None:

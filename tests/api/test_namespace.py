@@ -258,6 +258,31 @@ async def test_new_namespaces_are_announced() -> None:
         assert names == ["/a", "/dynamic-1"]
 
 
+async def test_a_new_namespace_may_be_announced_once_and_to_whoever_asks_for_less() -> None:
+    io = Server()
+    names: list[str] = []
+    io.once("new_namespace", lambda namespace: names.append(namespace.name))
+    io.on("new_namespace", lambda: names.append("?"))
+    io.of("/a")
+    io.of("/b")
+    assert names == ["/a", "?", "?"]
+
+
+async def test_who_listens_to_the_rooms_of_a_namespace_does_so_when_it_is_registered() -> None:
+    class Chat(Namespace):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.joined: list[str] = []
+            self.adapter.rooms.on("join-room", lambda room, member: self.joined.append(room))
+
+    io = Server()
+    chat = Chat("/chat")
+    io.register(chat)
+    async with TestClient(io, "/chat") as client:
+        client.socket.join("room")
+        assert chat.joined == [client.id, "room"]
+
+
 # Dynamic namespaces
 
 

@@ -115,6 +115,34 @@ async def test_a_failed_assertion_stays_what_it_is() -> None:
 
 
 @pytest.mark.feature(155)
+async def test_two_may_wait_for_events_of_one_client() -> None:
+    io = Server()
+    async with TestClient(io) as client, anyio.create_task_group() as task_group:
+        got: list[list[Any]] = []
+
+        async def wait_for(name: str) -> None:
+            got.append(await client.receive(name))
+
+        task_group.start_soon(wait_for, "one")
+        task_group.start_soon(wait_for, "two")
+        await settle()
+        io.emit("one", 1)
+        await settle()
+        io.emit("two", 2)
+        await settle()
+        assert got == [[1], [2]]
+
+
+async def test_who_was_refused_a_namespace_is_not_in_it() -> None:
+    io = Server()
+    async with TestClient(io) as client:
+        with pytest.raises(ConnectError):
+            await client.join("/nowhere")
+        await client.disconnect()
+        await settle()
+        assert not io.engine.clients
+
+
 async def test_several_namespaces() -> None:
     io = Server()
     io.of("/admin").on("ping", lambda socket: "pong")

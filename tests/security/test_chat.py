@@ -136,6 +136,8 @@ async def test_odd_arguments_cost_their_sender_an_answer_and_nobody_else(
         0,
         -1,
         10**15,
+        2**63,
+        -(2**63),
         1.5,
         [],
         {},

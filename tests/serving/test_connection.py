@@ -243,6 +243,29 @@ def test_a_connection_that_is_to_be_closed_is_dropped_if_the_peer_takes_nothing(
     assert client.ended
 
 
+def test_what_is_left_behind_the_end_of_a_peer_must_be_taken_in_time_too() -> None:
+    client = peer(Limits(write_stall_time=30.0))
+    client.reads = False
+    client.send("GET /page HTTP/1.1\r\nHost: here\r\n\r\n")
+    client.connection.receive_eof(client.world.now)
+    assert client.connection.closing
+    client.advance(29.0)
+    assert not client.connection.aborting
+    client.advance(35.0)
+    assert client.connection.aborting
+
+
+def test_large_answers_to_pipelined_requests_are_made_one_after_the_other() -> None:
+    client = peer()
+    client.reads = False
+    client.send("GET /page HTTP/1.1\r\nHost: here\r\n\r\n" * 16)
+    assert len(client.buffer) < 210_000
+    client.reads = True
+    client.take()
+    assert client.statuses == [200] * 16
+    assert client.world.engine.limit_hits == {}
+
+
 def test_a_peer_that_takes_a_little_is_not_dropped() -> None:
     client = peer(Limits(write_stall_time=30.0))
     client.reads = False
