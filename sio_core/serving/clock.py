@@ -46,7 +46,8 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
 
     deadlines.on_earlier = wake
     next_look = 0.0
-    awake_at = NEVER  # the moment at which the loop should be here at the latest
+    seen_at = 0.0  # when the loop was here last
+    awake_at = NEVER  # when it should be here again at the latest
     try:
         while True:
             earlier = anyio.Event()
@@ -54,14 +55,15 @@ async def run_clock(deadlines: Deadlines, now: Callable[[], float]) -> None:
             moment = now()
             late = moment - awake_at
             if late > STOOD_STILL:
-                deadlines.stood_still += late
+                deadlines.stood_still += moment - seen_at
             delay = max(at, next_look) - moment
             if delay > 0:
+                seen_at = moment
                 awake_at = moment + min(delay, LOOK) if at != NEVER else NEVER
                 with anyio.move_on_after(awake_at - moment):
                     await earlier.wait()
                 continue
-            awake_at = await read_what_has_come(max(late, -delay) > STALLED, moment, now)
+            seen_at = awake_at = await read_what_has_come(max(late, -delay) > STALLED, moment, now)
             if awake_at - moment > STOOD_STILL:
                 deadlines.stood_still += awake_at - moment
             deadlines.run(awake_at)

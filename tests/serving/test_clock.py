@@ -60,7 +60,7 @@ async def run(deadlines: Deadlines, now: Stalls, healthy: Peer) -> None:
     [
         (2, 0.0, 30.0),  # while what has come was read
         (3, 0.0, 30.0),  # while what was due was dealt with
-        (2, 500.0, 29.0),  # while nothing was due: the next look was to be after a second
+        (2, 500.0, 30.0),  # while nothing was due
         (5, 500.0, 0.0),  # never within the test
     ],
 )
