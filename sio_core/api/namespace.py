@@ -114,9 +114,7 @@ class Namespace(LocalSockets, Generic[Data]):
     def bind(self, hub: Hub) -> None:
         """Make it a namespace of a server."""
         self._hub = hub
-        rooms = self.adapter.rooms  # somebody may listen to them already
         self.adapter = hub.make_adapter(self.name, self)
-        self.adapter.rooms = rooms
 
     @property
     def hub(self) -> Hub:

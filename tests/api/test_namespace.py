@@ -268,21 +268,6 @@ async def test_a_new_namespace_may_be_announced_once_and_to_whoever_asks_for_les
     assert names == ["/a", "?", "?"]
 
 
-async def test_who_listens_to_the_rooms_of_a_namespace_does_so_when_it_is_registered() -> None:
-    class Chat(Namespace):
-        def __init__(self, name: str) -> None:
-            super().__init__(name)
-            self.joined: list[str] = []
-            self.adapter.rooms.on("join-room", lambda room, member: self.joined.append(room))
-
-    io = Server()
-    chat = Chat("/chat")
-    io.register(chat)
-    async with TestClient(io, "/chat") as client:
-        client.socket.join("room")
-        assert chat.joined == [client.id, "room"]
-
-
 # Dynamic namespaces
 
 
