@@ -55,10 +55,10 @@ class StreamsAdapter(RecoveringClusterAdapter):
         super().__init__(name, local, driver, settings)
         self.driver = driver
         self.stream = driver.stream_of(name)
-        self._before = (
-            ""  # the newest entry when what is being published was published first, or was looked for
-        )
-        self._added: dict[int | None, str | None] = {}  # what was found since: the offsets by `seq`
+        # The newest entry when what is being published was published first, or the last one in which it was looked for;
+        # and what was found of it: the offsets by `seq`.
+        self._before = ""
+        self._added: dict[int | None, str | None] = {}
         self._channel = f"{driver.prefix}#{name}#"
         self._own_channel = f"{self._channel}{self.uid}#"
 

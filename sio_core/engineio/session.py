@@ -319,9 +319,7 @@ class Session(Timed):
         self._ping_extended = False
         self._ping_sent_at = 0.0
         options = owner.options
-        self._stood_still = (
-            owner.deadlines.stood_still
-        )  # what there was of it when the peer was given its time
+        self._stood_still = owner.deadlines.stood_still  # as it was when the peer was given its time
         self._heartbeat_at = now + options.ping_interval
         if protocol == 3:
             self._heartbeat_at += options.ping_timeout

@@ -557,10 +557,8 @@ class Connection(Carrier):
             response = exchange.take_response()
             if response is None:
                 return
-            if (
-                size > MOST_AHEAD
-            ):  # the rest follows when the transport has taken this, or has said that it is full
-                self.wake()
+            if size > MOST_AHEAD:
+                self.wake()  # the rest follows when the transport has taken this, or has said that it is full
                 return
             exchanges.popleft()
             size += len(response.body)
