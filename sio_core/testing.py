@@ -267,7 +267,6 @@ class TestClient:
         self._clock = clock
         self._stack = AsyncExitStack()
         self._driver: MemoryDriver | None = None
-        self._shared: TestClient | None = None
         self._members: dict[str, TestClient] = {self.namespace: self}
         self._joined = Waiter()
         self._left = Waiter()
@@ -281,8 +280,7 @@ class TestClient:
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
         try:
-            if self._shared is None:
-                await self._open()
+            await self._open()
             await self._join()
         except BaseException:
             await self._stack.aclose()
@@ -340,7 +338,6 @@ class TestClient:
         :raises ConnectError: if a middleware refuses.
         """
         other = TestClient(self.server, namespace, auth=auth, clock=self._clock)
-        other._shared = self._shared or self
         other._driver = self._driver
         other._members = self._members
         self._members[other.namespace] = other

@@ -321,10 +321,21 @@ class RemoteSocket(Generic[Data]):
 
     def timeout(self, seconds: float) -> RemoteSocket[Data]:
         """Wait that long for the acknowledgement."""
-        operator = self._operator
+        return self._through(self._operator.timeout(seconds))
+
+    def compress(self, compress: bool) -> RemoteSocket[Data]:
+        """Say whether polling responses that carry this may be compressed."""
+        return self._through(self._operator.compress(compress))
+
+    @property
+    def volatile(self) -> RemoteSocket[Data]:
+        """Drop the event if it cannot leave at once."""
+        return self._through(self._operator.volatile)
+
+    def _through(self, operator: BroadcastOperator[Data]) -> RemoteSocket[Data]:
         details = SocketDetails(self.id, self.handshake, list(self.rooms), self.data)
         other = RemoteSocket(operator.namespace, details)
-        other._operator = operator.timeout(seconds)
+        other._operator = operator
         return other
 
     async def emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> Any:

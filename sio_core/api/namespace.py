@@ -350,7 +350,8 @@ class Namespace(LocalSockets, Generic[Data]):
             self.hub.run(function, data, f"on_any_outgoing of {data[0]!r}", None)
         first = self._ack_id
         self.adapter.broadcast_with_ack(data, options, client_count, ack)
-        ids = range(first, self._ack_id)
+        # The first is the one of this event. Listeners to what is sent may have taken more since, for their own.
+        ids = range(first, self._ack_id)[:1]
 
         def forget() -> None:
             for socket in self.sockets.values():

@@ -708,7 +708,8 @@ class Connection(Carrier):
             self._lost_with(closed.error or None)
             self._close()
         elif websocket.fragment_open:
-            if self._due == NEVER:
+            if self._due == NEVER or (websocket.completed and not self._close_requested):
+                websocket.completed = False
                 self._set_deadline(now + self._site.limits.fragment_time)
         elif not self._close_requested:
             self._due = NEVER

@@ -411,6 +411,7 @@ class WebSocket:
         connection is gone.
     :ivar close_sent: a close frame was handed out or waits in :meth:`data_to_send`.
     :ivar blocked: set by the caller while what it writes waits; pongs are then reduced to the newest.
+    :ivar completed: a fragmented message has come to its end since the caller set this to ``False``.
     :ivar crowded: not every ping is answered, since more came than ``limits.pending_pongs``, or since ``blocked``.
     :ivar eventful: something but plain messages is going on: control frames, a fragmented message, the end.
     :ivar extended: an extension was negotiated, so messages are to be sent with :meth:`encode`.
@@ -431,6 +432,7 @@ class WebSocket:
         "blocked",
         "close_sent",
         "closed",
+        "completed",
         "crowded",
         "eventful",
         "extended",
@@ -453,6 +455,7 @@ class WebSocket:
         self.blocked: bool = False
         self.close_sent: bool = False
         self.closed: Closed | None = None
+        self.completed: bool = False
         self.crowded: bool = False
         self.eventful: bool = False
         self.extended: bool = self._compression is not None
@@ -626,6 +629,7 @@ class WebSocket:
         if message is not None:
             payload = bytes(message)
             self._message = None
+            self.completed = True
         try:
             messages.append(payload.decode() if self._text else payload)
         except UnicodeDecodeError:

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from sio_core import AckTimeout, AdapterError, BroadcastOperator, Limits, RemoteSocket, Server, Socket
+from sio_core.socketio.packet import ACK, Packet
 from sio_core.testing import TestClient, VirtualClock, settle
 
 pytestmark = pytest.mark.anyio
@@ -228,6 +229,8 @@ async def test_a_remote_socket() -> None:
         a.on("question", lambda value: value)
         assert await remote.emit_with_ack("question", 5) == 5
         assert await remote.timeout(1).call("question", 6) == 6
+        await remote.compress(False).volatile.emit("event", 2)
+        assert await a.receive() == ["event", 2]
 
         async def unanswered() -> None:
             with pytest.raises(AckTimeout):
@@ -332,6 +335,24 @@ async def test_an_answered_broadcast_is_not_timed_any_more() -> None:
         assert await io.emit_with_ack("ask", timeout=60) == [1]
         assert await client.socket.emit_with_ack("ask", timeout=60) == 1
         assert len(io.deadlines) == timed
+
+
+async def test_the_end_of_an_answered_broadcast_is_not_the_end_of_what_its_listeners_ask() -> None:
+    io = Server()
+    answers: list[Any] = []
+    async with TestClient(io) as client:
+
+        @client.socket.on_any_outgoing
+        async def ask_more(event: str, *args: Any) -> None:
+            if event == "ask":
+                answers.append(await client.socket.emit_with_ack("more"))
+
+        client.on("ask", lambda: 1)
+        assert await io.emit_with_ack("ask") == [1]
+        assert await client.receive() == ["more"]
+        client._send(Packet(ACK, "/", [2], io.of("/").next_ack_id() - 1))
+        await settle()
+    assert answers == [2]
 
 
 async def test_a_broadcast_reaches_everybody_whatever_a_session_s_listener_does() -> None:

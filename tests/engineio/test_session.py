@@ -331,6 +331,13 @@ def test_two_gets_at_a_time_close_the_session() -> None:
     assert world.closing(session) == ("transport error", {"message": "overlap from client"})
 
 
+def test_a_closed_session_takes_no_get() -> None:
+    world = World()
+    session = world.open()
+    session.close(discard=True)
+    assert not session.receive_poll(Link())
+
+
 def test_two_posts_at_a_time_close_the_session() -> None:
     world = World()
     session = world.open()

@@ -162,6 +162,29 @@ def test_a_request_before_one_that_is_none_has_its_answer() -> None:
     assert client.ended
 
 
+def test_a_poll_before_a_request_that_is_not_completed_is_given_up() -> None:
+    client = peer(Limits(header_time=10.0))
+    session = client.world.open()
+    client.send(f"GET {POLLING}&sid={session.id} HTTP/1.1\r\nHost: here\r\n\r\nGET /pa")
+    client.advance(10.0)
+    assert client.statuses == [408]
+    assert client.ended
+    assert client.world.upper.events[session.id][-1].reason == "transport error"
+
+
+def test_nothing_is_upgraded_behind_a_request_without_an_answer() -> None:
+    client = peer()
+    session = client.world.open()
+    client.request(f"{POLLING}&sid={session.id}")
+    client.upgrade(f"{WEBSOCKET}&sid={session.id}")
+    assert client.statuses == []
+    session.send("hello")
+    client.settle()
+    assert client.statuses == [200, 400]
+    assert client.ended
+    assert client.world.engine.clients == {session.id: session}
+
+
 # Bodies of requests that have their answer
 
 
@@ -329,6 +352,54 @@ def test_a_fragment_has_its_time_though_the_peer_was_slow_to_read() -> None:
     client.advance(10.0)
     assert client.seen() == b"\x88\x02" + (1008).to_bytes(2, "big")
     assert client.world.engine.limit_hits == {"fragment_time": 1}
+
+
+def test_fragmented_messages_of_which_one_is_always_open_have_their_time_each() -> None:
+    client = peer(Limits(fragment_time=5.0))
+    client.upgrade()
+    (session,) = client.world.engine.clients.values()
+    client.send(frame(1, b"4a", fin=False))
+    for _ in range(5):
+        client.advance(4.0)
+        client.send(frame(0, b"b") + frame(1, b"4a", fin=False))
+    assert client.world.upper.events[session.id] == ["ab"] * 5
+    client.seen()
+    client.advance(4.0)
+    client.send(frame(0, b"b", fin=False))
+    client.advance(1.0)
+    assert client.seen() == b"\x88\x02" + (1008).to_bytes(2, "big")
+    assert client.world.engine.limit_hits == {"fragment_time": 1}
+
+
+def test_fragments_do_not_put_off_the_end_of_a_websocket_that_is_closed() -> None:
+    client = peer(Limits(fragment_time=60.0, close_time=5.0))
+    client.upgrade()
+    (session,) = client.world.engine.clients.values()
+    client.send(frame(1, b"4a", fin=False))
+    session.close(discard=True)
+    client.settle()
+    client.advance(4.0)
+    client.send(frame(0, b"b") + frame(1, b"4a", fin=False))
+    client.advance(1.0)
+    assert client.ended
+
+
+def test_a_peer_that_takes_nothing_has_one_pong_made_for_all_its_pings() -> None:
+    client = peer(Limits(pending_pongs=4))
+    client.upgrade()
+    (session,) = client.world.engine.clients.values()
+    client.reads = False
+    session.send("x" * 70_000)
+    client.settle()
+    assert client.connection.blocked
+    waiting = len(client.buffer)
+    for number in range(1_000):
+        client.send(frame(9, b"%d" % number))
+    assert len(client.buffer) == waiting
+    client.reads = True
+    client.take()
+    assert client.seen().endswith(b"x" + b"\x8a\x03999")
+    assert client.world.engine.limit_hits["pending_pongs"] > 0
 
 
 # The end of a WebSocket

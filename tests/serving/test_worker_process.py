@@ -14,7 +14,7 @@ import pytest
 
 from sio_core.channel import Channel
 from sio_core.serving.worker_link import CONNECTION
-from sio_core.serving.worker_process import WorkerProcess
+from sio_core.serving.worker_process import CHANNEL_CONNECTIONS, WorkerProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 """Other tests may have left idle threads; a supervisor has none."""
@@ -163,6 +163,27 @@ def test_one_that_takes_nothing_gets_no_more(worker: WorkerProcess) -> None:
     assert not worker.give(reading, True, b"")
     os.close(reading)
     os.close(writing)
+    theirs.close()
+
+
+def test_no_more_than_a_thousand_connections_wait_for_one_that_stands_still(worker: WorkerProcess) -> None:
+    ours, theirs = (Channel(handle) for handle in Channel.pair())
+    worker.channel = ours
+    reading, writing = os.pipe()
+    given = 0
+    while (descriptor := os.dup(reading)) and worker.give(descriptor, False, b""):
+        given += 1
+    os.close(descriptor)
+    assert ours.messages_waiting == CHANNEL_CONNECTIONS
+    for message in theirs.receive():
+        os.close(message.descriptor)
+    ours.flush()
+    assert ours.messages_waiting < CHANNEL_CONNECTIONS
+    assert worker.give(os.dup(reading), False, b"")
+    assert worker.load == given + 1
+    os.close(reading)
+    os.close(writing)
+    ours.close()
     theirs.close()
 
 
