@@ -28,16 +28,18 @@ lint: $(DEVELOPMENT) ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Much of the time of a test is spent waiting: one process for each processor.
+SPREAD := --numprocesses logical --no-loadscope-reorder --dist
+
 # Tests that have a target of their own.
 ELSEWHERE := --ignore tests/clusters --ignore tests/security --ignore tests/faults
 
 unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser engines ## the test suite, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow" $(ELSEWHERE) || { \
+	$(PYTEST) -q $(SPREAD) loadfile --cov --cov-report= -m "not slow" $(ELSEWHERE) || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
-		$(BIN)/coverage run -m pytest -m "not slow" $(ELSEWHERE) \
+		$(PYTEST) --cov --cov-append --cov-report= -m "not slow" $(ELSEWHERE) \
 			--last-failed --last-failed-no-failures none; }
-	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered | tail -40
 
 security: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the threats of docs/threat-model.md, acted out against running servers
@@ -114,7 +116,7 @@ unit-compiled: $(SET_UP) compile ## the tests of the core on the compiled packag
 		-m "not slow" -q -W ignore::pytest.PytestAssertRewriteWarning --rootdir $(CURDIR) -c $(CURDIR)/pyproject.toml $(COMPILED_TESTS:%=$(CURDIR)/tests/%)
 
 clusters: $(SET_UP) engines ## our servers and official ones together, on every engine, and the engines failing
-	.ci/twice $(PYTEST) -q -m "not slow" tests/clusters
+	.ci/twice $(PYTEST) -q $(SPREAD) loadgroup -m "not slow" tests/clusters
 
 clusters-long: $(SET_UP) engines ## the same, with the engines away for longer
 	$(PYTEST) -q -m slow tests/clusters
@@ -131,17 +133,18 @@ chat-check-workers: $(SET_UP) ## the same with four workers, killed one at a tim
 chat-check-nodes: $(SET_UP) engines ## the same with two nodes on PostgreSQL, killed in turn
 	$(BIN)/python -m tests.chat.checker --kills 100 --nodes 2
 
-bench: $(SET_UP) compile ## all servers, one load; results in benchmarks/results
-	$(BIN)/python -m benchmarks
+# They run in an environment of their own, on the system's CPython.
+bench: ## all servers, one load; results in benchmarks/results
+bench-workers: ## one process against several workers
+bench-chat: ## messages the chat stores and acknowledges
+bench-cluster: engines ## broadcasts through each adapter, beside the official server
+bench bench-workers bench-chat bench-cluster:
+	@$(MAKE) measure PYTHON="$$(.ci/optimised-python $(PYTHON))" VENV=.venv-bench COMPILED=build/compiled-bench \
+		MEASURE=benchmarks$(@:bench%=%)
 
-bench-workers: $(DEVELOPMENT) $(CLIENT) compile ## one process against several workers
-	$(BIN)/python -m benchmarks.workers
-
-bench-chat: $(DEVELOPMENT) $(CLIENT) ## messages the chat stores and acknowledges
-	$(BIN)/python -m benchmarks.chat
-
-bench-cluster: $(SET_UP) engines ## broadcasts through each adapter, beside the official server
-	$(BIN)/python -m benchmarks.cluster
+.PHONY: measure
+measure: $(SET_UP) compile
+	COMPILED=$(COMPILED) $(BIN)/python -m $(subst -,.,$(MEASURE))
 
 bench-micro: $(DEVELOPMENT) ## the time of each piece of the core
 	$(BIN)/python -m pytest benchmarks/micro
@@ -151,7 +154,7 @@ bench-guard: $(DEVELOPMENT) ## the instruction counts of the core, against those
 	$(BIN)/python -m benchmarks.micro.guard || [ $$? = 2 -a "$${CI:-}" != true ]
 
 clean: ## remove what set-up has made
-	rm -rf $(VENV) node_modules sio_core/serving/client_dist build dist .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-bench node_modules sio_core/serving/client_dist build dist .coverage* .mypy_cache .pytest_cache .ruff_cache
 
 # Set-up
 

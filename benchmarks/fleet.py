@@ -16,7 +16,8 @@ from benchmarks.process import pinned
 from benchmarks.workloads import Workload
 
 ROOT = Path(__file__).parent.parent
-COMPILED = ROOT / "build" / "compiled"
+COMPILED = Path(os.environ.get("COMPILED", "build/compiled"))
+"""Where the compiled copy of the package is, from the root of the repository."""
 START_TIMEOUT = 15.0
 STOP_TIMEOUT = 5.0
 
@@ -68,9 +69,10 @@ def place(*, compiled: bool) -> Path:
     """The directory from which sio_core is imported, as its source is or compiled."""
     if not compiled:
         return ROOT
-    if not any((COMPILED / "sio_core").rglob("*.so")):
-        raise ServerError("sio_core is not compiled: make compile")
-    return COMPILED
+    copy = ROOT / COMPILED
+    if not any((copy / "sio_core").rglob("*.so")):
+        raise ServerError(f"sio_core is not compiled in {COMPILED}: make compile")
+    return copy
 
 
 REFERENCE = "node"

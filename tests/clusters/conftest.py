@@ -31,6 +31,12 @@ def driver_of(item: pytest.Item) -> int:
     return DRIVERS.index(chosen) if isinstance(chosen, Driver) else -1
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have one process run all tests on one driver, where several share the work."""
+    place = driver_of(item)
+    item.add_marker(pytest.mark.xdist_group(item.path.stem if place < 0 else DRIVERS[place].name))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have all tests on one driver come together, of whatever module: they share a cluster."""

@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def make_server(options: argparse.Namespace) -> Server[dict[str, Any]]:
         limits=Limits(outbox_bytes=options.outbox_bytes),
         health_path="/healthz",
     )
-    reasons: list[str] = []
+    reasons: deque[str] = deque(maxlen=1_000)
     kept: list[int] = []
 
     @io.on("disconnect")
