@@ -36,19 +36,19 @@ ELSEWHERE := --ignore tests/clusters --ignore tests/security --ignore tests/faul
 
 unit: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser engines ## the test suite, with branch coverage
 	$(BIN)/coverage erase
-	$(PYTEST) -q $(SPREAD) loadfile --cov --cov-report= -m "not slow" $(ELSEWHERE) || { \
+	$(PYTEST) -q --cache-clear $(SPREAD) loadfile --cov --cov-report= -m "not slow" $(ELSEWHERE) || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
 		$(PYTEST) --cov --cov-append --cov-report= -m "not slow" $(ELSEWHERE) \
 			--last-failed --last-failed-no-failures none; }
 	$(BIN)/coverage report --skip-covered | tail -40
 
 security: $(DEVELOPMENT) $(NODE_DEVELOPMENT) $(CLIENT) browser ## the threats of docs/threat-model.md, acted out against running servers
-	$(PYTEST) -q tests/security || { \
+	$(PYTEST) -q --cache-clear tests/security || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
 		$(PYTEST) -q tests/security --last-failed --last-failed-no-failures none; }
 
 faults: $(DEVELOPMENT) $(CLIENT) ## what happens when something fails: the network, the loop, the application, the machine
-	$(PYTEST) -q tests/faults || { \
+	$(PYTEST) -q --cache-clear tests/faults || { \
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
 		$(PYTEST) -q tests/faults --last-failed --last-failed-no-failures none; }
 
@@ -133,7 +133,7 @@ chat-check-workers: $(SET_UP) ## the same with four workers, killed one at a tim
 chat-check-nodes: $(SET_UP) engines ## the same with two nodes on PostgreSQL, killed in turn
 	$(BIN)/python -m tests.chat.checker --kills 100 --nodes 2
 
-# They run in an environment of their own, on the system's CPython.
+# They run in an environment of their own, on the system's CPython; ARGS="--servers node sio_core", for instance.
 bench: ## all servers, one load; results in benchmarks/results
 bench-workers: ## one process against several workers
 bench-chat: ## messages the chat stores and acknowledges
@@ -144,7 +144,7 @@ bench bench-workers bench-chat bench-cluster:
 
 .PHONY: measure
 measure: $(SET_UP) compile
-	COMPILED=$(COMPILED) $(BIN)/python -m $(subst -,.,$(MEASURE))
+	COMPILED=$(COMPILED) $(BIN)/python -m $(subst -,.,$(MEASURE)) $(ARGS)
 
 bench-micro: $(DEVELOPMENT) ## the time of each piece of the core
 	$(BIN)/python -m pytest benchmarks/micro

@@ -13,7 +13,7 @@ from sio_core.serving.worker_link import (
     unpack_connection,
 )
 
-SID = make_worker_session_id(65)
+SID = "r" * 18 + make_worker_session_id(65)[18:]
 
 
 @pytest.mark.parametrize(
