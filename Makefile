@@ -52,7 +52,8 @@ faults: $(DEVELOPMENT) $(CLIENT) ## what happens when something fails: the netwo
 		echo "=== FAILED ONCE, TRYING WHAT FAILED AGAIN" >&2; \
 		$(PYTEST) -q tests/faults --last-failed --last-failed-no-failures none; }
 
-SOAK_MINUTES ?= 12
+# One step of the allocator is half a percent of the memory, so the line through it must be long.
+SOAK_MINUTES ?= 30
 
 soak: $(DEVELOPMENT) $(CLIENT) ## a thousand clients that come and go for minutes; SOAK_MINUTES=..., reports in build
 	$(BIN)/python -m tests.faults.soak --loop uvloop --minutes $(SOAK_MINUTES) --report build/soak-uvloop.md

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 
 from sio_core.adapters.base import Adapter, BroadcastOptions, LocalSockets, SocketDetails
 from sio_core.adapters.driver import Driver
@@ -250,6 +251,8 @@ class ClusterAdapter(Adapter):
     async def _drain(self) -> None:
         try:
             with anyio.CancelScope() as self._drain_scope:
+                if self._host.runtime.starts_at_once:  # what else is said in this turn comes along
+                    await anyio.lowlevel.checkpoint()
                 await self._publish_queue()
         finally:
             self._draining = False
@@ -338,11 +341,15 @@ class ClusterAdapter(Adapter):
         if not options.local:
             request_id = make_uid()
             event = self._event(data, options)
-            self.send_message(
-                BROADCAST, {"packet": event["packet"], "requestId": request_id, "opts": event["opts"]}
-            )
             request = AckRequest(client_count, ack, lambda: self._acks.pop(request_id, None))
-            self._acks[request_id] = request
+            self._acks[request_id] = request  # an answer may come before the sending is over
+            try:
+                self.send_message(
+                    BROADCAST, {"packet": event["packet"], "requestId": request_id, "opts": event["opts"]}
+                )
+            except TypeError:
+                del self._acks[request_id]
+                raise
             seconds = self._limits.ack_timeout if options.timeout is None else options.timeout
             request.deadline = self._host.runtime.now() + seconds
             self._host.deadlines.schedule(request)

@@ -343,6 +343,8 @@ class ClusterEngine(Elsewhere):
     async def _publish_queue(self) -> None:
         limits = self.host.limits
         try:
+            if self.host.runtime.starts_at_once:  # what else is said in this turn comes along
+                await anyio.lowlevel.checkpoint()
             while self._queue:
                 batch = self._queue[:BATCH]
                 publications: list[Publication] = [(one.target, one.payload) for one in batch]

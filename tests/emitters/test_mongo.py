@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import warnings
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,6 +52,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 def mongo() -> Iterator[MongoDB]:
     with MongoDB() as engine:
         yield engine
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()  # PyMongo may leave the socket of a connection that was cancelled while it was made
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tests.faults.soak --minutes 12 --loop uvloop
+    python -m tests.faults.soak --minutes 30 --loop uvloop
 
 The server is one process, the clients are another. Its memory, descriptors, tasks, timers and sessions are measured
 every few seconds; what is measured after the warm-up is judged, and what is left when everybody has gone.
@@ -223,7 +223,7 @@ class Soak:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--churn", type=float, default=20.0, help="clients a second that are exchanged")
     parser.add_argument("--loop", choices=["uvloop", "asyncio", "trio"], default="uvloop")
