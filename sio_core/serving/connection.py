@@ -110,6 +110,7 @@ class Connection(Carrier):
         "_session",
         "_site",
         "_stall_at",
+        "_stood_still",
         "_timer",
         "_unsent",
         "_websocket",
@@ -167,6 +168,7 @@ class Connection(Carrier):
         self._due: float = NEVER  # when what is waited for must have come
         self._stall_at: float = NEVER  # when the peer must have taken something
         self._unsent = 0
+        self._stood_still = 0.0  # of the server, when the peer was given its time
         self.blocked = False
         self.closing = False
         self.aborting = False
@@ -321,8 +323,13 @@ class Connection(Carrier):
             self.abort()
             return
         if self._due <= now:
-            self._due = NEVER
-            self._time_out(now)
+            lost = self._site.deadlines.stood_still - self._stood_still
+            if lost > 0:  # the server kept the peer waiting, not the peer the server
+                self._stood_still += lost
+                self._due += lost
+            else:
+                self._due = NEVER
+                self._time_out(now)
         self._schedule()
 
     def _stalls(self, now: float) -> bool:
@@ -732,6 +739,7 @@ class Connection(Carrier):
 
     def _set_deadline(self, at: float) -> None:
         self._due = at
+        self._stood_still = self._site.deadlines.stood_still
         self._schedule()
 
     def _schedule(self) -> None:

@@ -185,6 +185,18 @@ def test_nothing_is_upgraded_behind_a_request_without_an_answer() -> None:
     assert client.world.engine.clients == {session.id: session}
 
 
+def test_time_in_which_the_server_stood_still_is_not_the_peer_s() -> None:
+    client = peer(Limits(keep_alive_time=5.0))
+    client.request("/page")
+    assert client.statuses == [200]
+    client.advance(4.0)
+    client.world.deadlines.stood_still += 3.0
+    client.advance(3.9)
+    assert not client.ended
+    client.advance(0.1)
+    assert client.ended
+
+
 # Bodies of requests that have their answer
 
 
