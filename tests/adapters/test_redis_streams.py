@@ -20,6 +20,7 @@ from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
+LAST = "return redis.status_reply(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', '1')[1][1])"
 FILL = "for i = 1, 101000 do redis.call('XADD', KEYS[1], '*', 'field', '1') end"
 
 
@@ -79,6 +80,8 @@ async def test_looking_for_what_was_added_goes_on_where_it_was_interrupted(engin
         await io.emit("first")
         adapter = driver.adapters["/"]
         assert isinstance(adapter, StreamsAdapter)
+        last = engine.call("EVAL", LAST, "1", "growing").decode()
+        await eventually(lambda: "+" + adapter.position == last)
         before = adapter.position
         engine.call("EVAL", FILL, "1", "growing")
         await io.emit("last")
