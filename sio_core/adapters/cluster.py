@@ -72,6 +72,7 @@ class ClusterAdapter(Adapter):
     by :meth:`publish`, one at a time.
 
     :ivar uid: the name of this node in this namespace.
+    :ivar closing: the last messages are being published: it has no more to say.
     :ivar request_time: seconds other nodes may take to answer a request that names no timeout.
     :ivar retries: whether what cannot be published is tried again, so that nothing is lost while the engine is away.
     :ivar batch: how many messages :meth:`publish_batch` may get at once.
@@ -93,7 +94,7 @@ class ClusterAdapter(Adapter):
         self._draining = False
         self._drain_scope: anyio.CancelScope | None = None
         self._started = False
-        self._closing = False
+        self.closing = False
         self._requests: dict[str, Request] = {}
         self._acks: dict[str, AckRequest] = {}
 
@@ -146,14 +147,14 @@ class ClusterAdapter(Adapter):
         self.driver.check(runtime)
 
     async def start(self) -> None:
-        self._closing = False
+        self.closing = False
         self._started = True
         self._draining = False  # a task of another event loop may have been cancelled before it began
         self.driver.attach(self)
         self._drain_soon()
 
     async def close(self) -> None:
-        self._closing = True
+        self.closing = True
         if self._started and self._queue:
             try:
                 await within(
@@ -300,7 +301,7 @@ class ClusterAdapter(Adapter):
         for outgoing in batch:
             outgoing.message.attempt += 1
         for outgoing in batch:
-            if self.retries and not self._closing and self.is_durable(outgoing):
+            if self.retries and not self.closing and self.is_durable(outgoing):
                 continue  # it stays where it is, and is tried again
             if outgoing in self._queue:
                 self._queue.remove(outgoing)

@@ -152,7 +152,7 @@ class HeartbeatClusterAdapter(ClusterAdapter):
         return outgoing
 
     def handle(self, message: Message, offset: str | None) -> None:
-        if self._closing:
+        if self.closing:
             return  # to answer now would be to come back from the dead
         if message.type == ADAPTER_CLOSE:
             self._heartbeats.forget(message.uid)

@@ -8,6 +8,7 @@ once, and nobody waits for its answers.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
@@ -22,22 +23,28 @@ from sio_core.adapters.local_hub import (
     ASK,
     DIRECT,
     ENTRY,
+    HERE,
     MEMBERS,
     POSITION,
     PUBLISH,
+    WHO,
     pack_direct,
     pack_entry,
     unpack_entry,
     unpack_from,
     unpack_members,
 )
-from sio_core.adapters.messages import Message, decode
+from sio_core.adapters.messages import HEARTBEAT, Message, decode
+from sio_core.adapters.requests import Roll
 from sio_core.adapters.timers import pause
 from sio_core.channel import Channel, ChannelMessage, run_channel
 from sio_core.errors import AdapterError, InvalidPacket
 from sio_core.runtime import Waiter
 
 __all__ = ["Local"]
+
+ROLL_TIME: Final = 1.0
+"""Seconds that a worker may take to say whether it has a namespace. After that it is judged by what it said before."""
 
 LAST_WORDS: Final = 100
 """How often, each hundredth of a second, it is looked whether the last messages have left."""
@@ -64,6 +71,7 @@ class Local(Driver):
         self._workers: dict[str, int] = {}
         self._asked = 0
         self._questions: dict[int, Waiter] = {}
+        self._rolls: dict[int, Roll] = {}
 
     def join(self, channel: Channel) -> None:
         """Be one of several workers: this is the way to the others."""
@@ -105,7 +113,7 @@ class Local(Driver):
                 logger.error("the other workers cannot be reached any more")
         finally:
             self._life = None
-            for waiter in self._questions.values():
+            for waiter in (*self._questions.values(), *[roll.waiter for roll in self._rolls.values()]):
                 waiter.set(error=AdapterError("the supervisor cannot be reached any more"))
             ended.set()
 
@@ -153,6 +161,30 @@ class Local(Driver):
         finally:
             del self._questions[number]
 
+    async def call_roll(self, nsp: str) -> set[str]:
+        """Ask every other worker for its adapter of a namespace; return the uids of those that have one.
+
+        What a worker has said before does not tell: it may have got the namespace, and clients in it, a moment ago. Of
+        one that does not respond there is nothing else.
+
+        :raises AdapterError: if the supervisor is gone.
+        """
+        if self._channel is None:
+            return set()
+        self._asked += 1
+        number = self._asked
+        roll = self._rolls[number] = Roll()
+        roll.deadline = self.host.runtime.now() + ROLL_TIME
+        self.host.deadlines.schedule(roll)
+        try:
+            self._write(self._channel, WHO, msgspec.msgpack.encode((number, nsp)))
+            await roll.waiter.wait()
+        finally:
+            self.host.deadlines.cancel(roll)
+            del self._rolls[number]
+        known = {uid for (worker, name), uid in self._uids.items() if name == nsp and roll.is_missing(worker)}
+        return roll.uids | known
+
     # Receiving
 
     def _receive(self, messages: list[ChannelMessage]) -> None:
@@ -170,6 +202,12 @@ class Local(Driver):
                 number, value = msgspec.msgpack.decode(data)
                 if number in self._questions:
                     self._questions[number].set(value)
+                elif number in self._rolls:
+                    self._rolls[number].expect(value)
+            elif kind == WHO:
+                self._say_here(*unpack_from(data))
+            elif kind == HERE:
+                self._hear(*unpack_from(data))
             elif kind == POSITION:
                 self._set_position(data)
 
@@ -182,6 +220,25 @@ class Local(Driver):
         message.seq = seq
         self._note(worker, message)
         self.receive(message, offset)
+
+    def _say_here(self, worker: int, question: bytes) -> None:
+        """Another worker calls the roll."""
+        number, nsp = msgspec.msgpack.decode(question)
+        adapter = self.adapters.get(nsp)
+        uid = adapter.uid if adapter is not None and not adapter.closing else ""
+        assert self._channel is not None
+        with suppress(AdapterError):  # the other one does not wait for long
+            self._write(self._channel, HERE, pack_direct(worker, msgspec.msgpack.encode((number, nsp, uid))))
+
+    def _hear(self, worker: int, answer: bytes) -> None:
+        """Another worker has answered to the roll; with an adapter that is a heartbeat, perhaps the first."""
+        number, nsp, uid = msgspec.msgpack.decode(answer)
+        if uid:
+            message = Message(HEARTBEAT, uid, nsp, None)
+            self._note(worker, message)
+            self.receive(message)
+        if number in self._rolls:
+            self._rolls[number].answer(worker, uid)
 
     def _note(self, worker: int, message: Message) -> None:
         """Remember whose adapter this is: answers go there, and it goes with its worker."""
@@ -199,6 +256,8 @@ class Local(Driver):
         for key, uid in list(self._uids.items()):
             if key[0] not in members:
                 self._let_go(key, uid)
+        for roll in list(self._rolls.values()):
+            roll.keep(members)
 
     def _let_go(self, key: tuple[int, str], uid: str) -> None:
         del self._uids[key]

@@ -21,7 +21,8 @@ __all__ = ["LocalAdapter", "RecoveringLocalAdapter"]
 class LocalAdapter(HeartbeatClusterAdapter):
     """Without recovery.
 
-    A worker says once that it has the namespace, and the others answer; after that the supervisor says who is gone.
+    A worker says once that it has the namespace, and the others answer; after that the supervisor says who is gone. Who
+    has to answer a request is asked each time, since that is known for certain only then.
     """
 
     driver: Local
@@ -53,6 +54,15 @@ class LocalAdapter(HeartbeatClusterAdapter):
     def is_logged(self, message: Message) -> bool:
         """Whether a message goes through the log, for those who miss it."""
         return False
+
+    async def count_nodes(self) -> int:
+        count, _ = await self.others()
+        return count + 1
+
+    async def others(self) -> tuple[int, set[str]]:
+        names = await self.driver.call_roll(self.name)
+        names &= self.nodes.keys()  # one that has gone since is not waited for
+        return len(names), names
 
     def forget(self, uid: str) -> None:
         """A worker is gone, or has another adapter for this namespace."""

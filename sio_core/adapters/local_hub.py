@@ -22,9 +22,11 @@ __all__ = [
     "ASK",
     "DIRECT",
     "ENTRY",
+    "HERE",
     "MEMBERS",
     "POSITION",
     "PUBLISH",
+    "WHO",
     "LocalHub",
     "pack_direct",
     "pack_entry",
@@ -42,9 +44,15 @@ ENTRY: Final = 3
 """An event for every worker, the sender too, that is kept: its namespace, the sender's number for it, the message."""
 ASK: Final = 4
 """A question about what is kept: its number, what is asked for, and the arguments of that."""
+WHO: Final = 5
+"""A question for every other worker that has ever said anything: its number, and the namespace. The hub answers which
+these are; each of them says HERE."""
+HERE: Final = 6
+"""For one worker: which one, the number of its question, the namespace, and the uid of the adapter here, empty if there
+is none."""
 
-# To a worker. PUBLISH and DIRECT begin with the number of the worker that has sent them, ENTRY also with its place and
-# the sender's number for it.
+# To a worker. PUBLISH, DIRECT, WHO and HERE begin with the number of the worker that has sent them, ENTRY also with its
+# place and the sender's number for it.
 MEMBERS: Final = 16
 """Which workers there are now."""
 POSITION: Final = 17
@@ -73,6 +81,7 @@ class LocalHub:
         self._clock = clock
         self._log = LocalLog()
         self._channels: dict[int, Channel] = {}
+        self._heard: set[int] = set()
         self._slow: set[int] = set()
         self.dropped = 0
 
@@ -85,21 +94,23 @@ class LocalHub:
     def detach(self, index: int) -> None:
         """A worker has gone."""
         if self._channels.pop(index, None) is not None:
+            self._heard.discard(index)
             self._slow.discard(index)
             self._tell_members()
 
     def receive(self, index: int, messages: list[ChannelMessage]) -> None:
         """Take what a worker has sent."""
         source = INDEX.pack(index)
+        self._heard.add(index)
         for message in messages:
             if message.kind == PUBLISH:
                 data = source + message.data
                 for other in list(self._channels):
                     if other != index:
                         self._send(other, PUBLISH, data)
-            elif message.kind == DIRECT:
+            elif message.kind in {DIRECT, HERE}:
                 (other,) = INDEX.unpack_from(message.data)
-                self._send(other, DIRECT, source + message.data[INDEX.size :])
+                self._send(other, message.kind, source + message.data[INDEX.size :])
             elif message.kind == ENTRY:
                 nsp, seq, payload = split_entry(message.data)
                 data = PLACE.pack(index, self._log.append(nsp, payload), seq) + payload
@@ -108,6 +119,12 @@ class LocalHub:
             elif message.kind == ASK:
                 number, what, *arguments = msgspec.msgpack.decode(message.data)
                 self._send(index, ANSWER, msgspec.msgpack.encode((number, self._answer(what, arguments))))
+            elif message.kind == WHO:
+                others = self._heard - {index}  # one that is only starting has no clients yet
+                number, _ = msgspec.msgpack.decode(message.data)
+                self._send(index, ANSWER, msgspec.msgpack.encode((number, sorted(others))))
+                for other in others:
+                    self._send(other, WHO, source + message.data)
 
     def _answer(self, what: str, arguments: list[Any]) -> Any:
         """Answer a question of a :class:`Local` driver."""
@@ -144,7 +161,7 @@ class LocalHub:
 
 
 def pack_direct(index: int, data: bytes) -> bytes:
-    """Make the content of DIRECT, as a worker sends it."""
+    """Make the content of DIRECT or HERE, as a worker sends it."""
     return INDEX.pack(index) + data
 
 
@@ -168,7 +185,7 @@ def unpack_entry(data: bytes) -> tuple[int, int, int, bytes]:
 
 
 def unpack_from(data: bytes) -> tuple[int, bytes]:
-    """Return which worker has sent PUBLISH or DIRECT, and the message."""
+    """Return which worker has sent PUBLISH, DIRECT, WHO or HERE, and what."""
     (index,) = INDEX.unpack_from(data)
     return index, data[INDEX.size :]
 

@@ -133,7 +133,7 @@ class MongoAdapter(RecoveringClusterAdapter):
         super().receive(message, offset)
 
     def handle(self, message: Message, offset: str | None) -> None:
-        if self._closing:
+        if self.closing:
             return
         if not self._heartbeats.hear(message) and message.type != SESSION:
             super().handle(message, offset)

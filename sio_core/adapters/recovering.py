@@ -184,7 +184,7 @@ class RecoveringClusterAdapter(ClusterAdapter):
         self._unpublished[message.seq] = unpublished
         if not members:
             return outgoing
-        if not self._closing and self.driver.publishing:
+        if not self.closing and self.driver.publishing:
             unpublished.held = self.local.hold(members, data)
             if self._timer.deadline == NEVER:
                 self._timer.set(due)

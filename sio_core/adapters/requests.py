@@ -1,4 +1,4 @@
-"""What a node waits for: the answers of other nodes, and of their clients."""
+"""What a node waits for: that others say they are there, their answers, and those of their clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sio_core.engineio.deadlines import NEVER, Timed
 from sio_core.errors import ClusterTimeout
 from sio_core.runtime import Waiter
 
-__all__ = ["AckRequest", "Request"]
+__all__ = ["AckRequest", "Request", "Roll"]
 
 
 class Request(Timed):
@@ -56,6 +56,53 @@ class Request(Timed):
     def handle_deadline(self, now: float) -> None:
         self.deadline = NEVER
         self.waiter.set(error=ClusterTimeout(self.answers, self.missing, sorted(self.names or ())))
+
+
+class Roll(Timed):
+    """Which of the workers of one machine have a namespace.
+
+    :ivar uids: the adapters there, of those that have answered.
+    :ivar waiter: done when all have answered, or the time is over.
+    """
+
+    __slots__ = ("_missing", "uids", "waiter")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uids: set[str] = set()
+        self.waiter = Waiter()
+        self._missing: set[int] | None = None
+
+    def is_missing(self, worker: int) -> bool:
+        """Whether a worker has not answered."""
+        return self._missing is None or worker in self._missing
+
+    def expect(self, workers: list[int]) -> None:
+        """These have been asked."""
+        self._missing = set(workers)
+        self._check()
+
+    def answer(self, worker: int, uid: str) -> None:
+        """A worker has answered; the uid is empty if it does not have the namespace."""
+        if self._missing is not None and worker in self._missing:
+            self._missing.discard(worker)
+            if uid:
+                self.uids.add(uid)
+            self._check()
+
+    def keep(self, workers: set[int]) -> None:
+        """Only these are still there: others are waited for no more."""
+        if self._missing is not None:
+            self._missing &= workers
+            self._check()
+
+    def _check(self) -> None:
+        if not self._missing:
+            self.waiter.set()
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        self.waiter.set()
 
 
 class AckRequest(Timed):

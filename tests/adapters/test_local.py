@@ -15,7 +15,8 @@ import pytest
 from sio_core import AdapterError, ClusterTimeout, Limits, Server
 from sio_core.adapters.local import Local
 from sio_core.adapters.local_adapter import LocalAdapter
-from sio_core.adapters.local_hub import PUBLISH, LocalHub, unpack_from, unpack_members
+from sio_core.adapters.local_hub import PUBLISH, WHO, LocalHub, unpack_from, unpack_members
+from sio_core.adapters.messages import HEARTBEAT, INITIAL_HEARTBEAT, decode
 from sio_core.channel import Channel, ChannelMessage, run_channel
 from sio_core.testing import TestClient
 from tests.helpers.waiting import eventually
@@ -191,6 +192,68 @@ async def test_a_namespace_of_one_worker_alone_waits_for_nobody() -> None:
     async with workers(2) as (_, (one, _)):
         one.io.of("/mine")
         assert await one.io.of("/mine").server_side_emit_with_ack("anybody?") == []
+        assert await one.io.of("/mine").adapter.server_count() == 1
+
+
+def lose_heartbeats(worker: Worker, nsp: str) -> None:
+    """From now on a worker is not told any more that others have a namespace."""
+    take = worker.driver._take
+
+    def take_others(index: int, payload: bytes, *place: Any) -> None:
+        message = decode(payload)
+        if message.nsp != nsp or message.type not in {INITIAL_HEARTBEAT, HEARTBEAT}:
+            take(index, payload, *place)
+
+    worker.driver._take = take_others  # type: ignore[method-assign]
+
+
+async def test_who_has_a_namespace_that_nobody_has_heard_of_yet_answers() -> None:
+    async with workers() as (_, (one, two, three)):
+        lose_heartbeats(one, "/new")  # as if they were still on the way
+        one.io.of("/new")
+        two.io.of("/new")
+        async with TestClient(two.io, "/new") as client:
+            client.on("ask", lambda: "two")
+            found = await one.io.of("/new").fetch_sockets()
+            assert [socket.id for socket in found] == [client.id]
+            assert await one.io.of("/new").adapter.server_count() == 2
+            assert await one.io.of("/new").emit_with_ack("ask", timeout=5) == ["two"]
+            two.io.of("/new").on_server_event("ask", lambda: "from two")
+            assert await one.io.of("/new").server_side_emit_with_ack("ask", timeout=5) == ["from two"]
+        assert three.io.stats()["adapter"]["dropped"] == 0
+
+
+async def test_a_worker_that_does_not_respond_is_judged_by_what_it_said_before() -> None:
+    async with workers(2) as (_, (one, two)):
+        one.io.of("/new")
+        two.driver._say_here = lambda worker, question: None  # type: ignore[method-assign]
+        with anyio.fail_after(5):
+            assert len(await one.io.fetch_sockets()) == 2
+            assert await one.io.of("/new").adapter.server_count() == 1
+
+
+async def test_a_worker_that_dies_is_not_in_the_roll() -> None:
+    async with workers() as (machine, (one, two, three)):
+        asked = anyio.Event()
+        two.driver._say_here = lambda worker, question: asked.set()  # type: ignore[method-assign]
+        found: list[Any] = []
+
+        async def ask() -> None:
+            found.extend(await one.io.fetch_sockets())
+
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(ask)
+            await asked.wait()
+            machine.kill(1)
+        assert {socket.id for socket in found} == {one.client.id, three.client.id}
+
+
+async def test_a_worker_that_only_starts_is_not_waited_for() -> None:
+    async with workers(2) as (machine, (one, _)):
+        starting = machine.connect(2)
+        with anyio.fail_after(0.9):
+            assert len(await one.io.fetch_sockets()) == 2
+        assert WHO not in {message.kind for message in starting.receive()}
 
 
 async def test_a_silent_worker_is_named_by_the_timeout() -> None:

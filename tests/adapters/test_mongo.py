@@ -154,7 +154,7 @@ async def test_junk_is_dropped_and_counted(mongo: MongoDB, database: str) -> Non
     async with cluster(mongo, database) as (one, two):
         await insert(mongo, database, *junk, {"type": 99, "uid": "a", "nsp": "/", "data": {}})
         await reaches(one, two, "hello")
-        assert [node.driver.dropped for node in (one, two)] == [len(junk)] * 2
+        await eventually(lambda: [node.driver.dropped for node in (one, two)] == [len(junk)] * 2)
         assert not two.driver.degraded
 
 
