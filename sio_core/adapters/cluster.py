@@ -192,8 +192,11 @@ class ClusterAdapter(Adapter):
             PUBLISH_TIME,
         )
 
-    async def others(self) -> tuple[int, set[str] | None]:
-        """How many other nodes there are, and their names if they are known."""
+    async def others(self, seconds: float) -> tuple[int, set[str] | None]:
+        """How many other nodes there are, and their names if they are known.
+
+        :param seconds: that they have for what they will be asked.
+        """
         return await self.server_count() - 1, None
 
     # The queue
@@ -410,9 +413,11 @@ class ClusterAdapter(Adapter):
         :raises ClusterTimeout: with the answers that came, if not all did in time.
         :raises AdapterError: if the question could not be asked.
         """
-        count, names = await self.others()
+        count, names = await self.others(seconds)
         if count <= 0:
             return []
+        if self.closing:  # meanwhile
+            raise AdapterError("the adapter is closed")
         request_id = make_uid()
         request = Request(count, names)
         self._requests[request_id] = request

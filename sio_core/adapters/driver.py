@@ -26,6 +26,9 @@ class Driver(ABC):
     It makes the adapter of each namespace. Its connections are opened by the first adapter that starts, closed with the
     last, and may be opened again by another run of the server.
 
+    :ivar heartbeat_interval: seconds after which a node that had nothing else to say to all says that it is there, for
+        engines that cannot count their listeners.
+    :ivar heartbeat_timeout: seconds after which a node that was not heard is counted no more.
     :ivar adapters: the started adapters by the name of their namespace.
     :ivar links: the connections that bring what other nodes say, each under its supervisor.
     :ivar publishing: whether the engine has accepted what was published last.
@@ -33,6 +36,9 @@ class Driver(ABC):
     :ivar lost: messages that could not be published.
     :ivar reconnects: how often a connection was made anew.
     """
+
+    heartbeat_interval: float = 5.0
+    heartbeat_timeout: float = 10.0
 
     def __init__(self) -> None:
         self.adapters: dict[str, ClusterAdapter] = {}

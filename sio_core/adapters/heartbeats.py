@@ -107,20 +107,14 @@ class Heartbeats:
 class HeartbeatClusterAdapter(ClusterAdapter):
     """For engines that cannot count: each node says every few seconds that it is there.
 
-    :param heartbeat_interval: seconds after which a node that had nothing else to say to all says so.
-    :param heartbeat_timeout: seconds after which a node that was not heard is counted no more.
+    :ivar says_farewell: whether a node says that it goes; without that the others will miss its heartbeats.
     """
 
-    def __init__(
-        self,
-        name: str,
-        local: LocalSockets,
-        driver: Driver,
-        heartbeat_interval: float = 5.0,
-        heartbeat_timeout: float = 10.0,
-    ) -> None:
+    says_farewell: bool = True
+
+    def __init__(self, name: str, local: LocalSockets, driver: Driver) -> None:
         super().__init__(name, local, driver)
-        self._heartbeats = Heartbeats(self, heartbeat_interval, heartbeat_timeout, self.give_up)
+        self._heartbeats = Heartbeats(self, driver.heartbeat_interval, driver.heartbeat_timeout, self.give_up)
 
     @property
     def nodes(self) -> dict[str, float]:
@@ -133,7 +127,7 @@ class HeartbeatClusterAdapter(ClusterAdapter):
 
     async def close(self) -> None:
         self._heartbeats.stop()
-        if self._started:
+        if self._started and self.says_farewell:
             self.send_message(ADAPTER_CLOSE, None)
         await super().close()
 
@@ -143,7 +137,7 @@ class HeartbeatClusterAdapter(ClusterAdapter):
     async def count_nodes(self) -> int:
         return len(self.nodes) + 1
 
-    async def others(self) -> tuple[int, set[str] | None]:
+    async def others(self, seconds: float) -> tuple[int, set[str] | None]:
         return len(self.nodes), set(self.nodes)
 
     def send_message(self, kind: int, data: dict[str, Any] | None) -> Outgoing:

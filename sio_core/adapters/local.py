@@ -8,6 +8,7 @@ once, and nobody waits for its answers.
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import suppress
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from sio_core.adapters.local_hub import (
     DIRECT,
     ENTRY,
     HERE,
+    JOIN,
+    LEAVE,
     MEMBERS,
     POSITION,
     PUBLISH,
@@ -34,7 +37,7 @@ from sio_core.adapters.local_hub import (
     unpack_from,
     unpack_members,
 )
-from sio_core.adapters.messages import HEARTBEAT, Message, decode
+from sio_core.adapters.messages import ADAPTER_CLOSE, HEARTBEAT, Message, decode, make_uid
 from sio_core.adapters.requests import Roll
 from sio_core.adapters.timers import pause
 from sio_core.channel import Channel, ChannelMessage, run_channel
@@ -44,7 +47,7 @@ from sio_core.runtime import Waiter
 __all__ = ["Local"]
 
 ROLL_TIME: Final = 1.0
-"""Seconds that a worker may take to say whether it has a namespace. After that it is judged by what it said before."""
+"""Seconds that a worker may take to say whether it has a namespace. Then it is judged by what it has said before."""
 
 LAST_WORDS: Final = 100
 """How often, each hundredth of a second, it is looked whether the last messages have left."""
@@ -60,6 +63,8 @@ class Local(Driver):
     :ivar position: the offset of the newest event that has come.
     """
 
+    heartbeat_interval = heartbeat_timeout = math.inf  # the supervisor says who is gone
+
     def __init__(self) -> None:
         super().__init__()
         self.position = ""
@@ -71,7 +76,8 @@ class Local(Driver):
         self._workers: dict[str, int] = {}
         self._asked = 0
         self._questions: dict[int, Waiter] = {}
-        self._rolls: dict[int, Roll] = {}
+        self._rolls: dict[str, Roll] = {}
+        self._listening = False
 
     def join(self, channel: Channel) -> None:
         """Be one of several workers: this is the way to the others."""
@@ -92,9 +98,21 @@ class Local(Driver):
     def open(self) -> None:
         if self._channel is not None:
             self._ended = Waiter()
+            self._listening = True
+            self._channel.send(JOIN)
             self.host.runtime.spawn(self._run, self._channel, self._ended)
 
+    async def detach(self, adapter: ClusterAdapter) -> None:
+        if self.adapters.get(adapter.name) is adapter:
+            for (worker, nsp), uid in list(self._uids.items()):
+                if nsp == adapter.name:
+                    self._let_go((worker, nsp), uid)
+        await super().detach(adapter)
+
     async def close(self) -> None:
+        self._listening = False
+        if self._channel is not None:
+            self._channel.send(LEAVE)
         for _ in range(LAST_WORDS):
             if self._channel is None or not self._channel.waiting:
                 break
@@ -161,29 +179,32 @@ class Local(Driver):
         finally:
             del self._questions[number]
 
-    async def call_roll(self, nsp: str) -> set[str]:
+    async def call_roll(self, nsp: str, seconds: float) -> set[str]:
         """Ask every other worker for its adapter of a namespace; return the uids of those that have one.
 
         What a worker has said before does not tell: it may have got the namespace, and clients in it, a moment ago. Of
         one that does not respond there is nothing else.
 
-        :raises AdapterError: if the supervisor is gone.
+        :param seconds: that it may take at most; it takes no more than :data:`ROLL_TIME`.
+        :raises AdapterError: if the supervisor is gone, or takes nothing any more.
         """
-        if self._channel is None:
+        if self._channel is None or not self._listening:
             return set()
-        self._asked += 1
-        number = self._asked
-        roll = self._rolls[number] = Roll()
-        roll.deadline = self.host.runtime.now() + ROLL_TIME
+        name = make_uid()  # a worker that takes the place of this one does not mistake an answer for its own
+        roll = Roll()
+        roll.deadline = self.host.runtime.now() + min(ROLL_TIME, seconds)
+        self._rolls[name] = roll
         self.host.deadlines.schedule(roll)
         try:
-            self._write(self._channel, WHO, msgspec.msgpack.encode((number, nsp)))
+            self._write(self._channel, WHO, msgspec.msgpack.encode((name, nsp)))
             await roll.waiter.wait()
         finally:
             self.host.deadlines.cancel(roll)
-            del self._rolls[number]
-        known = {uid for (worker, name), uid in self._uids.items() if name == nsp and roll.is_missing(worker)}
-        return roll.uids | known
+            del self._rolls[name]
+        if roll.complete:
+            return roll.uids
+        silent = {uid for (worker, of), uid in self._uids.items() if of == nsp and roll.is_missing(worker)}
+        return roll.uids | silent
 
     # Receiving
 
@@ -199,11 +220,11 @@ class Local(Driver):
             elif kind == MEMBERS:
                 self._set_members(unpack_members(data))
             elif kind == ANSWER:
-                number, value = msgspec.msgpack.decode(data)
-                if number in self._questions:
-                    self._questions[number].set(value)
-                elif number in self._rolls:
-                    self._rolls[number].expect(value)
+                key, value = msgspec.msgpack.decode(data)
+                if key in self._questions:
+                    self._questions[key].set(value)
+                elif key in self._rolls:
+                    self._rolls[key].expect(value)
             elif kind == WHO:
                 self._say_here(*unpack_from(data))
             elif kind == HERE:
@@ -218,27 +239,31 @@ class Local(Driver):
             self.drop(str(error))
             return
         message.seq = seq
-        self._note(worker, message)
+        if message.type == ADAPTER_CLOSE:
+            if self._uids.get((worker, message.nsp)) == message.uid:
+                self._let_go((worker, message.nsp), message.uid)
+        else:
+            self._note(worker, message)
         self.receive(message, offset)
 
     def _say_here(self, worker: int, question: bytes) -> None:
         """Another worker calls the roll."""
-        number, nsp = msgspec.msgpack.decode(question)
+        name, nsp = msgspec.msgpack.decode(question)
         adapter = self.adapters.get(nsp)
         uid = adapter.uid if adapter is not None and not adapter.closing else ""
         assert self._channel is not None
         with suppress(AdapterError):  # the other one does not wait for long
-            self._write(self._channel, HERE, pack_direct(worker, msgspec.msgpack.encode((number, nsp, uid))))
+            self._write(self._channel, HERE, pack_direct(worker, msgspec.msgpack.encode((name, nsp, uid))))
 
     def _hear(self, worker: int, answer: bytes) -> None:
         """Another worker has answered to the roll; with an adapter that is a heartbeat, perhaps the first."""
-        number, nsp, uid = msgspec.msgpack.decode(answer)
+        name, nsp, uid = msgspec.msgpack.decode(answer)
         if uid:
             message = Message(HEARTBEAT, uid, nsp, None)
             self._note(worker, message)
             self.receive(message)
-        if number in self._rolls:
-            self._rolls[number].answer(worker, uid)
+        if name in self._rolls:
+            self._rolls[name].answer(worker, uid)
 
     def _note(self, worker: int, message: Message) -> None:
         """Remember whose adapter this is: answers go there, and it goes with its worker."""

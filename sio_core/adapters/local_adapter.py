@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from sio_core.adapters.base import LocalSockets, RecoverySettings
@@ -26,9 +25,6 @@ class LocalAdapter(HeartbeatClusterAdapter):
     """
 
     driver: Local
-
-    def __init__(self, name: str, local: LocalSockets, driver: Local) -> None:
-        super().__init__(name, local, driver, math.inf, math.inf)
 
     async def publish(self, message: Message) -> str | None:
         self.driver.send(message, None, self.is_logged(message))
@@ -56,11 +52,11 @@ class LocalAdapter(HeartbeatClusterAdapter):
         return False
 
     async def count_nodes(self) -> int:
-        count, _ = await self.others()
-        return count + 1
+        """One that has gone since counts: what it had to say before, it has said."""
+        return len(await self.driver.call_roll(self.name, self._limits.cluster_publish_time / 2)) + 1
 
-    async def others(self) -> tuple[int, set[str]]:
-        names = await self.driver.call_roll(self.name)
+    async def others(self, seconds: float) -> tuple[int, set[str]]:
+        names = await self.driver.call_roll(self.name, seconds / 2)
         names &= self.nodes.keys()  # one that has gone since is not waited for
         return len(names), names
 

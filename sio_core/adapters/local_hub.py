@@ -23,6 +23,8 @@ __all__ = [
     "DIRECT",
     "ENTRY",
     "HERE",
+    "JOIN",
+    "LEAVE",
     "MEMBERS",
     "POSITION",
     "PUBLISH",
@@ -44,21 +46,25 @@ ENTRY: Final = 3
 """An event for every worker, the sender too, that is kept: its namespace, the sender's number for it, the message."""
 ASK: Final = 4
 """A question about what is kept: its number, what is asked for, and the arguments of that."""
-WHO: Final = 5
-"""A question for every other worker that has ever said anything: its number, and the namespace. The hub answers which
-these are; each of them says HERE."""
-HERE: Final = 6
-"""For one worker: which one, the number of its question, the namespace, and the uid of the adapter here, empty if there
+JOIN: Final = 5
+"""The worker listens from now on: it can be asked."""
+LEAVE: Final = 6
+"""It listens no more."""
+WHO: Final = 7
+"""A question for every other worker that listens: its name, and the namespace. The hub answers which these are; each of
+them says HERE."""
+HERE: Final = 8
+"""For one worker: which one, the name of its question, the namespace, and the uid of the adapter here, empty if there
 is none."""
 
 # To a worker. PUBLISH, DIRECT, WHO and HERE begin with the number of the worker that has sent them, ENTRY also with its
 # place and the sender's number for it.
 MEMBERS: Final = 16
-"""Which workers there are now."""
+"""Which workers listen now."""
 POSITION: Final = 17
 """What the log is called, and how long it is: what a worker is told first."""
 ANSWER: Final = 18
-"""The number of the question, and the answer."""
+"""The number or name of the question, and the answer."""
 
 INDEX: Final = struct.Struct("!H")
 ENTRY_HEAD: Final = struct.Struct("!HQ")
@@ -81,7 +87,7 @@ class LocalHub:
         self._clock = clock
         self._log = LocalLog()
         self._channels: dict[int, Channel] = {}
-        self._heard: set[int] = set()
+        self._members: set[int] = set()
         self._slow: set[int] = set()
         self.dropped = 0
 
@@ -89,19 +95,16 @@ class LocalHub:
         """A worker has come."""
         self._channels[index] = channel
         self._send(index, POSITION, msgspec.msgpack.encode((self._log.epoch, self._log.last)))
-        self._tell_members()
 
     def detach(self, index: int) -> None:
         """A worker has gone."""
         if self._channels.pop(index, None) is not None:
-            self._heard.discard(index)
             self._slow.discard(index)
-            self._tell_members()
+            self._set_members(self._members - {index})
 
     def receive(self, index: int, messages: list[ChannelMessage]) -> None:
         """Take what a worker has sent."""
         source = INDEX.pack(index)
-        self._heard.add(index)
         for message in messages:
             if message.kind == PUBLISH:
                 data = source + message.data
@@ -120,11 +123,15 @@ class LocalHub:
                 number, what, *arguments = msgspec.msgpack.decode(message.data)
                 self._send(index, ANSWER, msgspec.msgpack.encode((number, self._answer(what, arguments))))
             elif message.kind == WHO:
-                others = self._heard - {index}  # one that is only starting has no clients yet
-                number, _ = msgspec.msgpack.decode(message.data)
-                self._send(index, ANSWER, msgspec.msgpack.encode((number, sorted(others))))
+                others = self._members - {index}
+                name, _ = msgspec.msgpack.decode(message.data)
+                self._send(index, ANSWER, msgspec.msgpack.encode((name, sorted(others))))
                 for other in others:
                     self._send(other, WHO, source + message.data)
+            elif message.kind == JOIN:
+                self._set_members(self._members | {index})
+            elif message.kind == LEAVE:
+                self._set_members(self._members - {index})
 
     def _answer(self, what: str, arguments: list[Any]) -> Any:
         """Answer a question of a :class:`Local` driver."""
@@ -154,8 +161,9 @@ class LocalHub:
         self._slow.discard(index)
         channel.send(kind, data)
 
-    def _tell_members(self) -> None:
-        data = b"".join([INDEX.pack(index) for index in sorted(self._channels)])
+    def _set_members(self, members: set[int]) -> None:
+        self._members = members
+        data = b"".join([INDEX.pack(index) for index in sorted(members)])
         for index in list(self._channels):
             self._send(index, MEMBERS, data)
 

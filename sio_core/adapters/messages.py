@@ -49,7 +49,6 @@ __all__ = [
     "js_date",
     "make_uid",
     "message_from",
-    "message_of",
     "options_from_wire",
     "options_to_wire",
     "text_list",
@@ -272,10 +271,6 @@ class Codec:
         text, binary = self.json_and_binary(envelope)
         return self.msgpack(envelope) if binary and message.type in WITH_BINARY else text
 
-    def has_binary(self, value: object) -> bool:
-        """Whether there is binary data in a value."""
-        return self.json_and_binary(value)[1]
-
 
 # Reading
 
@@ -347,12 +342,6 @@ def decode(payload: bytes | bytearray | memoryview, nsp: str = "") -> Message:
 
 
 # What is in a message
-
-
-def message_of(type: int, uid: str, nsp: str, **data: Any) -> Message:  # noqa: A002
-    """Return a message with these keys as its data, without those that are ``None``."""
-    present = {key: value for key, value in data.items() if value is not None}
-    return Message(type, uid, nsp, present or None)
 
 
 def options_to_wire(options: BroadcastOptions) -> dict[str, Any]:

@@ -77,14 +77,14 @@ class Mongo(Driver):
         self._collection = collection
         self._capped_size = capped_size
         self._expire_after = expire_after
-        self._heartbeats = (heartbeat_interval, heartbeat_timeout)
+        self.heartbeat_interval = heartbeat_interval
+        self.heartbeat_timeout = heartbeat_timeout
         self._codec: DocumentCodec | None = None
         self._events: Events | None = None
         self._token: Any = None
 
     def make_adapter(self, name: str, local: LocalSockets) -> MongoAdapter:
-        interval, timeout = self._heartbeats
-        return MongoAdapter(name, local, self, local.recovery, interval, timeout)
+        return MongoAdapter(name, local, self, local.recovery)
 
     def stats(self) -> dict[str, Any]:
         return {**super().stats(), "gaps": self.gaps}

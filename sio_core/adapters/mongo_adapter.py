@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import ObjectId
 
 from sio_core.adapters.base import LocalSockets, RecoverySettings
-from sio_core.adapters.heartbeats import Heartbeats
-from sio_core.adapters.messages import HEARTBEAT, INITIAL_HEARTBEAT, Message
+from sio_core.adapters.heartbeats import HeartbeatClusterAdapter
+from sio_core.adapters.messages import HEARTBEAT, Message
 from sio_core.adapters.mongo_documents import SESSION, offset_of, read_document
 from sio_core.adapters.outgoing import Outgoing
 from sio_core.adapters.recovering import RecoveringClusterAdapter
@@ -34,7 +34,7 @@ SKEW: Final = timedelta(seconds=60)
 """How far the clocks of nodes may differ: an ``_id`` says when its node thought that it was made."""
 
 
-class MongoAdapter(RecoveringClusterAdapter):
+class MongoAdapter(RecoveringClusterAdapter, HeartbeatClusterAdapter):
     """The rooms of one namespace on every node, by way of :class:`~sio_core.adapters.mongo.Mongo`.
 
     The offset of an event is the ``_id`` of its document. Each node makes those of its own, so their order is not that
@@ -45,52 +45,17 @@ class MongoAdapter(RecoveringClusterAdapter):
 
     driver: Mongo
     batch = BATCH
+    says_farewell = False  # as with the official adapter
 
     def __init__(
-        self,
-        name: str,
-        local: LocalSockets,
-        driver: Mongo,
-        settings: RecoverySettings | None,
-        heartbeat_interval: float,
-        heartbeat_timeout: float,
+        self, name: str, local: LocalSockets, driver: Mongo, settings: RecoverySettings | None
     ) -> None:
         super().__init__(name, local, driver, settings)
         self.driver = driver
-        self._heartbeats = Heartbeats(self, heartbeat_interval, heartbeat_timeout, self.give_up)
         self._numbers: dict[str, int] = {}  # by offset: which of the messages that were sent here it is
         self._places: dict[str, int] = {}  # by offset: its place in the change stream
         self._read = 0
         self._awaited: dict[str, Waiter] = {}
-
-    # Life
-
-    @property
-    def nodes(self) -> dict[str, float]:
-        """When each other node was heard last."""
-        return self._heartbeats.nodes
-
-    async def start(self) -> None:
-        await super().start()
-        self._heartbeats.start()
-
-    async def close(self) -> None:
-        self._heartbeats.stop()  # there is no message that says farewell: the others will miss the heartbeats
-        await super().close()
-
-    def reconnected(self) -> None:
-        self.send_message(INITIAL_HEARTBEAT, None)
-
-    async def count_nodes(self) -> int:
-        return len(self.nodes) + 1
-
-    async def others(self) -> tuple[int, set[str] | None]:
-        return len(self.nodes), set(self.nodes)
-
-    def send_message(self, kind: int, data: dict[str, Any] | None) -> Outgoing:
-        outgoing = super().send_message(kind, data)
-        self._heartbeats.note_sent(kind, data)
-        return outgoing
 
     # Speaking
 
@@ -131,12 +96,6 @@ class MongoAdapter(RecoveringClusterAdapter):
             if message.uid == self.uid:
                 message.seq = self._numbers.pop(offset, None)
         super().receive(message, offset)
-
-    def handle(self, message: Message, offset: str | None) -> None:
-        if self.closing:
-            return
-        if not self._heartbeats.hear(message) and message.type != SESSION:
-            super().handle(message, offset)
 
     # Recovery
 

@@ -52,15 +52,8 @@ class PostgresAdapter(HeartbeatClusterAdapter):
 
     batch = BATCH
 
-    def __init__(
-        self,
-        name: str,
-        local: LocalSockets,
-        driver: Postgres,
-        heartbeat_interval: float,
-        heartbeat_timeout: float,
-    ) -> None:
-        super().__init__(name, local, driver, heartbeat_interval, heartbeat_timeout)
+    def __init__(self, name: str, local: LocalSockets, driver: Postgres) -> None:
+        super().__init__(name, local, driver)
         self.channel = driver.wire.channel_of(name)
         self._postgres = driver
 
@@ -121,7 +114,8 @@ class Postgres(Driver):
         self.wire = PostgresWire(channel_prefix, table, payload_threshold)
         self._url = url
         self._cleanup_interval = cleanup_interval
-        self._heartbeats = (heartbeat_interval, heartbeat_timeout)
+        self.heartbeat_interval = heartbeat_interval
+        self.heartbeat_timeout = heartbeat_timeout
         self._probe_channel = "sio_probe_" + make_id()
         self._listening: set[str] = set()
         self._waiting: anyio.CancelScope | None = None
@@ -129,8 +123,7 @@ class Postgres(Driver):
         self._cleaner: Timer | None = None
 
     def make_adapter(self, name: str, local: LocalSockets) -> PostgresAdapter:
-        interval, timeout = self._heartbeats
-        return PostgresAdapter(name, local, self, interval, timeout)
+        return PostgresAdapter(name, local, self)
 
     # The connections
 

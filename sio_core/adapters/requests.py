@@ -73,6 +73,11 @@ class Roll(Timed):
         self.waiter = Waiter()
         self._missing: set[int] | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether all have answered."""
+        return self._missing is not None and not self._missing
+
     def is_missing(self, worker: int) -> bool:
         """Whether a worker has not answered."""
         return self._missing is None or worker in self._missing
@@ -97,7 +102,7 @@ class Roll(Timed):
             self._check()
 
     def _check(self) -> None:
-        if not self._missing:
+        if self.complete:
             self.waiter.set()
 
     def handle_deadline(self, now: float) -> None:

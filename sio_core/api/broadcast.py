@@ -239,7 +239,10 @@ class BroadcastOperator(Generic[Data]):
         answers.deadline = namespace.hub.runtime.now() + seconds
         deadlines.schedule(answers)
         try:
-            answers.expect(1 if self._local else await count_nodes(namespace))
+            if self._local:
+                answers.expect(1)
+            else:  # the answers, or the end of the time, may come before the nodes are counted
+                namespace.hub.runtime.spawn(expect_nodes, answers, namespace)
             result: list[Any] = await answers.waiter.wait()
             return result
         except AckTimeout:
@@ -284,13 +287,12 @@ class BroadcastOperator(Generic[Data]):
         return namespace.call_adapter(namespace.adapter.disconnect_sockets, self._options(), close)
 
 
-async def count_nodes(namespace: Namespace[Any]) -> int:
-    """Return how many nodes will say how many clients they have; -1 if that cannot be known."""
+async def expect_nodes(answers: Answers, namespace: Namespace[Any]) -> None:
+    """Find out how many nodes will say how many clients they have."""
     try:
-        return await namespace.adapter.server_count()
+        answers.expect(await namespace.adapter.server_count())
     except AdapterError as error:  # those that can answer still may, until the time is over
         logger.warning("the nodes of namespace %r cannot be counted: %s", namespace.name, error)
-        return -1
 
 
 class RemoteSocket(Generic[Data]):

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import partial
 from typing import Any, Final
 
+import anyio.to_thread
+
 from sio_core.adapters.base import Adapter, AdapterFactory, Host, LocalSockets, RecoverySettings, SavedSession
 from sio_core.adapters.memory import MemoryAdapter, RecoveringMemoryAdapter
 from sio_core.api.connected_client import Allowance, AttachmentTimeout, ConnectedClient, ConnectTimeout
@@ -66,6 +68,7 @@ class Hub(Application):
         "_rate",
         "_runtime",
         "_skip_middlewares",
+        "_unannounced",
         "cleanup_empty_child_namespaces",
         "deadlines",
         "engine",
@@ -122,6 +125,9 @@ class Hub(Application):
         self._parents: list[ParentNamespace[Any]] = []
         self.parser = parser
         self._skip_middlewares = skip_middlewares
+        self._unannounced: list[
+            tuple[Handler, Namespace[Any]]
+        ] = []  # to async listeners, before the server runs
         self.main = self.of("/")
 
     # Running
@@ -147,6 +153,9 @@ class Hub(Application):
         self.thread = runtime.thread
         if self._deferred:  # since nothing ran
             runtime.call_soon(self.process_deferred)
+        for handler, namespace in self._unannounced:
+            self._announce_to(handler, namespace)
+        self._unannounced.clear()
 
     def stop(self) -> None:
         """The server belongs to no event loop any more."""
@@ -401,9 +410,13 @@ class Hub(Application):
         for handler in list(self.main.handlers.lifecycle.get("new_namespace", ())):
             if handler.once:
                 self.main.handlers.discard("new_namespace", handler)
-            self.run(
-                call_fitting, [handler, "new_namespace", namespace], "a listener of 'new_namespace'", None
-            )
+            if handler.asynchronous and self._runtime is None:
+                self._unannounced.append((handler, namespace))
+            else:
+                self._announce_to(handler, namespace)
+
+    def _announce_to(self, handler: Handler, namespace: Namespace[Any]) -> None:
+        self.run(call_fitting, [handler, "new_namespace", namespace], "a listener of 'new_namespace'", None)
 
     def forget_namespace(self, namespace: Namespace[Any]) -> None:
         """A child namespace is empty, and is not kept."""
@@ -744,8 +757,11 @@ class Hub(Application):
 
 
 def call_fitting(handler: Handler, name: str, *args: Any) -> Any:
-    """Call a listener with as many arguments as it takes."""
-    return handler.function(*handler.fit(name, list(args), None))
+    """Call a listener with as many arguments as it takes, in a thread if it wants one."""
+    fitting = handler.fit(name, list(args), None)
+    if handler.thread:
+        return anyio.to_thread.run_sync(handler.function, *fitting)
+    return handler.function(*fitting)
 
 
 def answer_with_first(ack: Callable[..., None], answer: list[Any]) -> None:

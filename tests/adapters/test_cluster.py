@@ -18,7 +18,7 @@ from sio_core.runtime import Runtime
 from sio_core.testing import settle
 from sio_core.wire.message import Request
 from tests.adapters.bus import Bus, BusAdapter, BusDriver, HeartbeatBusAdapter
-from tests.adapters.nodes import advance, cluster
+from tests.adapters.nodes import Node, advance, cluster
 
 pytestmark = pytest.mark.anyio
 
@@ -522,6 +522,57 @@ async def test_a_question_ends_with_the_server() -> None:
         await nodes[0].io.close()
         await settle()
         assert str(failures[0]) == "the adapter is closed"
+
+
+def count_when(node: Node, counted: anyio.Event, count: int) -> None:
+    """Have a node find out the number of nodes, a given one, only at a certain moment."""
+
+    async def count_nodes() -> int:
+        await counted.wait()
+        return count
+
+    node.adapter.count_nodes = count_nodes  # type: ignore[method-assign]
+
+
+async def test_a_server_that_closes_while_the_nodes_are_counted_asks_nobody() -> None:
+    async with cluster(Bus(), 2) as nodes, anyio.create_task_group() as tasks:
+        failures: list[str] = []
+        counted = anyio.Event()
+        count_when(nodes[0], counted, 2)
+
+        async def ask() -> None:
+            try:
+                await nodes[0].io.fetch_sockets()
+            except AdapterError as error:
+                failures.append(str(error))
+
+        tasks.start_soon(ask)
+        await settle()
+        await nodes[0].adapter.close()
+        counted.set()
+        await settle()
+        assert failures == ["the adapter is closed"]
+
+
+async def test_the_answers_may_come_before_the_nodes_are_counted() -> None:
+    async with cluster(Bus(), 2) as nodes, anyio.create_task_group() as tasks:
+        for number, node in enumerate(nodes):
+            node.client.on("ask", lambda number=number: number)
+        (there,) = await nodes[0].io.in_(nodes[1].client.id).fetch_sockets()
+        counted = anyio.Event()
+        count_when(nodes[0], counted, 2)
+        assert await there.emit_with_ack("ask", timeout=5) == 1
+        answers: list[Any] = []
+
+        async def ask() -> None:
+            answers.extend(await nodes[0].io.timeout(5).emit_with_ack("ask"))
+
+        tasks.start_soon(ask)
+        await settle()
+        assert answers == []
+        counted.set()
+        await settle()
+        assert sorted(answers) == [0, 1]
 
 
 async def test_a_driver_belongs_to_one_server() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -12,10 +12,10 @@ import anyio
 import anyio.abc
 import pytest
 
-from sio_core import AdapterError, ClusterTimeout, Limits, Server
+from sio_core import AdapterError, ClusterTimeout, Limits, Namespace, Server
 from sio_core.adapters.local import Local
 from sio_core.adapters.local_adapter import LocalAdapter
-from sio_core.adapters.local_hub import PUBLISH, WHO, LocalHub, unpack_from, unpack_members
+from sio_core.adapters.local_hub import JOIN, PUBLISH, WHO, LocalHub, unpack_from, unpack_members
 from sio_core.adapters.messages import HEARTBEAT, INITIAL_HEARTBEAT, decode
 from sio_core.channel import Channel, ChannelMessage, run_channel
 from sio_core.testing import TestClient
@@ -207,20 +207,37 @@ def lose_heartbeats(worker: Worker, nsp: str) -> None:
     worker.driver._take = take_others  # type: ignore[method-assign]
 
 
-async def test_who_has_a_namespace_that_nobody_has_heard_of_yet_answers() -> None:
-    async with workers() as (_, (one, two, three)):
+async def fetch(namespace: Namespace[Any]) -> list[Any]:
+    return [socket.id for socket in await namespace.fetch_sockets()]
+
+
+async def emit_with_ack(namespace: Namespace[Any]) -> list[Any]:
+    return await namespace.emit_with_ack("ask", timeout=5)
+
+
+async def emit_to_servers(namespace: Namespace[Any]) -> list[Any]:
+    return await namespace.server_side_emit_with_ack("ask", timeout=5)
+
+
+@pytest.mark.parametrize("ask", [fetch, emit_with_ack, emit_to_servers])
+async def test_who_has_a_namespace_that_nobody_has_heard_of_yet_answers(
+    ask: Callable[[Namespace[Any]], Awaitable[list[Any]]],
+) -> None:
+    async with workers() as (_, (one, two, _)):
         lose_heartbeats(one, "/new")  # as if they were still on the way
-        one.io.of("/new")
-        two.io.of("/new")
+        here, there = one.io.of("/new"), two.io.of("/new")
         async with TestClient(two.io, "/new") as client:
-            client.on("ask", lambda: "two")
-            found = await one.io.of("/new").fetch_sockets()
-            assert [socket.id for socket in found] == [client.id]
-            assert await one.io.of("/new").adapter.server_count() == 2
-            assert await one.io.of("/new").emit_with_ack("ask", timeout=5) == ["two"]
-            two.io.of("/new").on_server_event("ask", lambda: "from two")
-            assert await one.io.of("/new").server_side_emit_with_ack("ask", timeout=5) == ["from two"]
-        assert three.io.stats()["adapter"]["dropped"] == 0
+            client.on("ask", lambda: client.id)
+            there.on_server_event("ask", lambda: client.id)
+            with anyio.fail_after(0.9):
+                assert await ask(here) == [client.id]
+
+
+async def test_who_has_a_namespace_is_counted() -> None:
+    async with workers() as (_, (one, two, _)):
+        lose_heartbeats(one, "/new")
+        here, _ = one.io.of("/new"), two.io.of("/new")
+        assert await here.adapter.server_count() == 2
 
 
 async def test_a_worker_that_does_not_respond_is_judged_by_what_it_said_before() -> None:
@@ -241,11 +258,64 @@ async def test_a_worker_that_dies_is_not_in_the_roll() -> None:
         async def ask() -> None:
             found.extend(await one.io.fetch_sockets())
 
-        async with anyio.create_task_group() as task_group:
-            task_group.start_soon(ask)
-            await asked.wait()
-            machine.kill(1)
+        with anyio.fail_after(0.9):
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(ask)
+                await asked.wait()
+                machine.kill(1)
         assert {socket.id for socket in found} == {one.client.id, three.client.id}
+
+
+async def test_a_worker_that_closes_is_not_waited_for_and_waits_for_nobody() -> None:
+    async with workers() as (_, (one, two, three)):
+        await two.io.close()
+        with anyio.fail_after(0.9):
+            assert len(await one.io.fetch_sockets()) == 2
+            assert await two.io.fetch_sockets() == []
+        assert two.client.id not in {socket.id for socket in await three.io.fetch_sockets()}
+
+
+async def test_before_a_worker_starts_it_is_alone() -> None:
+    async with workers(1) as (machine, (one,)):
+        worker = Worker(machine, 1)
+        assert await worker.io.fetch_sockets() == []
+        assert len(await one.io.fetch_sockets()) == 1
+
+
+async def test_an_answer_for_the_worker_whose_place_was_taken_counts_for_nothing() -> None:
+    async with workers(2) as (machine, (one, two)):
+        say_here, questions = two.driver._say_here, list[tuple[int, bytes]]()
+        two.driver._say_here = lambda *question: questions.append(question)  # type: ignore[method-assign]
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(one.io.of("/x").fetch_sockets)
+            await eventually(lambda: questions)
+            machine.kill(0)
+            task_group.cancel_scope.cancel()
+        successor = Worker(machine, 0)
+        async with successor.client, anyio.create_task_group() as task_group:
+            found: list[Any] = []
+
+            async def ask() -> None:
+                found.extend(await successor.io.fetch_sockets())
+
+            await eventually(lambda: successor.others == 1)
+            task_group.start_soon(ask)
+            await eventually(lambda: len(questions) == 2)
+            for question in questions:
+                say_here(*question)
+            await eventually(lambda: len(found) == 2)
+
+
+async def test_nothing_is_kept_of_namespaces_that_are_gone() -> None:
+    async with workers(2) as (_, (one, two)):
+        for name in ("/theirs", "/ours"):
+            await one.io.of(name).adapter.server_count()
+            await two.io.of(name).adapter.server_count()
+            await eventually(lambda name=name: (1, name) in one.driver._uids)
+        await two.io.of("/theirs").adapter.close()
+        await one.io.of("/ours").adapter.close()
+        await eventually(lambda: list(one.driver._uids) == [(1, "/")])
+        assert len(one.driver._workers) == 1
 
 
 async def test_a_worker_that_only_starts_is_not_waited_for() -> None:
@@ -314,6 +384,7 @@ async def test_a_worker_that_takes_nothing_is_passed_over_by_the_others(
     pairs = [[Channel(handle) for handle in Channel.pair()] for _ in range(3)]
     for index, (ours, _) in enumerate(pairs):
         hub.attach(index, ours)
+        hub.receive(index, [ChannelMessage(JOIN, b"", -1)])
     assert [unpack_members(drain(theirs)[-1].data) for _, theirs in pairs] == [{0, 1, 2}] * 3
     received = 0
     total = 80

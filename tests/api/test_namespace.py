@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from threading import get_ident
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from sio_core import AdapterError, ConnectError, Limits, Namespace, Recovery, Server, Socket, event
 from sio_core.api.namespace import ParentNamespace
 from sio_core.testing import TestClient, VirtualClock, settle
+from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -266,6 +269,24 @@ async def test_a_new_namespace_may_be_announced_once_and_to_whoever_asks_for_les
     io.of("/a")
     io.of("/b")
     assert names == ["/a", "?", "?"]
+
+
+async def test_a_new_namespace_is_announced_to_async_listeners_once_the_server_runs() -> None:
+    io = Server()
+    names: list[str] = []
+    threads: list[int] = []
+
+    async def note(namespace: Namespace) -> None:
+        await anyio.lowlevel.checkpoint()
+        names.append(namespace.name)
+
+    io.on("new_namespace", note)
+    io.on("new_namespace", lambda: threads.append(get_ident()), thread=True)
+    io.of("/a")
+    async with TestClient(io):
+        io.of("/b")
+        await eventually(lambda: (sorted(names), len(threads)) == (["/a", "/b"], 2))
+    assert get_ident() not in threads
 
 
 # Dynamic namespaces
