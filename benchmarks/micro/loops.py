@@ -72,17 +72,24 @@ CASES: dict[str, tuple[str, type[asyncio.BaseProtocol]]] = {
     "uvloop, os.write": ("uvloop", PastTheTransport),
     "asyncio": ("asyncio", Answering),
 }
+TRIO = "trio"
+
+
+async def _answer_on_trio(listener: socket.socket) -> None:
+    """Answer each read by a write, as soon as the loop says that the socket can be read."""
+    import trio.lowlevel
+
+    handle, _ = listener.accept()
+    handle.setblocking(False)
+    while True:
+        await trio.lowlevel.wait_readable(handle)
+        if not handle.recv(65_536):
+            return
+        handle.send(ANSWER)
 
 
 def _serve(case: str, messages: int) -> None:
     """Answer a client that sends so many messages."""
-    loop_name, protocol = CASES[case]
-    if loop_name == "uvloop":
-        import uvloop
-
-        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    else:
-        loop = asyncio.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     if os.fork() == 0:
         with socket.create_connection(listener.getsockname()) as client:
@@ -90,6 +97,18 @@ def _serve(case: str, messages: int) -> None:
                 client.sendall(MESSAGE)
                 client.recv(len(ANSWER))
         os._exit(0)
+    if case == TRIO:
+        import trio
+
+        trio.run(_answer_on_trio, listener)
+        return
+    loop_name, protocol = CASES[case]
+    if loop_name == "uvloop":
+        import uvloop
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
     loop.run_until_complete(loop.create_server(protocol, sock=listener))
     loop.run_forever()
 
@@ -125,7 +144,7 @@ def main() -> None:
         _serve(sys.argv[1], int(sys.argv[2]))
         return
     fewer, more = RUNS
-    for case in CASES:
+    for case in (*CASES, TRIO):
         instructions = (_count(case, more) - _count(case, fewer)) // (more - fewer)
         print(f"{case:28} {instructions:>8,}", flush=True)
 
