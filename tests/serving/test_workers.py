@@ -291,7 +291,9 @@ def test_the_workers_are_restarted_one_by_one(loop: str, tmp_path: Path) -> None
         psutil.Process(server.pid).send_signal(signal.SIGHUP)
 
         def restarted() -> bool:
-            open_session(server.port)  # there is always somebody who serves
+            with Http(server.port) as http:  # a session of a worker that ends would end too
+                http.send(get())
+                assert http.answer()[0] == 200, "there is always somebody who serves"
             return len(
                 [path for path in tmp_path.iterdir() if path.read_text() == "begun"]
             ) == WORKERS and all((tmp_path / str(pid)).read_text() == "ended" for pid in pids)
