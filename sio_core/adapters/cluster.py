@@ -351,7 +351,7 @@ class ClusterAdapter(Adapter):
                 self.send_message(
                     BROADCAST, {"packet": event["packet"], "requestId": request_id, "opts": event["opts"]}
                 )
-            except TypeError:
+            except (TypeError, ValueError):
                 del self._acks[request_id]
                 raise
             seconds = self._limits.ack_timeout if options.timeout is None else options.timeout

@@ -125,9 +125,8 @@ class Hub(Application):
         self._parents: list[ParentNamespace[Any]] = []
         self.parser = parser
         self._skip_middlewares = skip_middlewares
-        self._unannounced: list[
-            tuple[Handler, Namespace[Any]]
-        ] = []  # to async listeners, before the server runs
+        # To async listeners, which cannot run before the server does.
+        self._unannounced: list[tuple[Handler, Namespace[Any]]] = []
         self.main = self.of("/")
 
     # Running

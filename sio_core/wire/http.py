@@ -372,8 +372,9 @@ class HttpReader:
         if parsed.problem:
             self._refuse(400, parsed.problem)
             return
-        if parsed.count != lines - 2:  # pragma: no cover - no known llhttp accepts what would get here
-            # A folded line (RFC 9112 section 5.2), or any other way to read lines that is not ours.
+        if parsed.count != lines - 2:
+            # A folded line (RFC 9112 section 5.2), or any other way to read lines that is not ours. No known llhttp
+            # accepts one.
             self._refuse(400, "invalid header")
             return
         parsed_head = self._check(share(raw_method), version, parsed.headers)

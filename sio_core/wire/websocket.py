@@ -29,7 +29,7 @@ from sio_core.wire.message import Request, header_line
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # pragma: no cover - there are wheels without the extension
+except ImportError:  # there are wheels without the extension
     from websockets.utils import apply_mask
 
 __all__ = [

@@ -53,6 +53,16 @@ async def test_broadcast_acks() -> None:
         assert await remote.emit_with_ack("ask", 5) == 7
 
 
+async def test_nothing_is_awaited_of_a_question_that_cannot_be_sent() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    async with cluster(Bus(), 2) as nodes:
+        for unsendable, error in ((object(), TypeError), (circle, ValueError)):
+            with pytest.raises(error):
+                await nodes[0].io.emit_with_ack("ask", unsendable)
+        assert nodes[0].adapter._acks == {}
+
+
 @pytest.mark.parametrize("kind", [BusAdapter, HeartbeatBusAdapter])
 async def test_server_side_emit_with_ack(kind: type[Any]) -> None:
     async with cluster(Bus(), kind=kind) as nodes:

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 
 import h11
 import pytest
+from httptools import HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sio_core.limits import Limits
+from sio_core.wire import http
 from sio_core.wire.http import (
     END,
     BadRequest,
@@ -23,7 +25,7 @@ from sio_core.wire.http import (
     compress_body,
     encode_response,
 )
-from sio_core.wire.message import Request, Response
+from sio_core.wire.message import Fields, Request, Response
 
 LIMITS = Limits()
 HOST = b"Host: a\r\n"
@@ -370,6 +372,22 @@ REFUSED = [
 )
 def test_refused(data: bytes, status: int) -> None:
     assert refused(data) == status
+
+
+def test_lines_that_the_parser_counts_in_another_way_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Folding:
+        """A parser that takes two lines for one, as those do that accept folded lines."""
+
+        def __init__(self, fields: Fields) -> None:
+            self._fields = fields
+            self._parser = HttpRequestParser(fields)
+
+        def feed_data(self, data: bytes) -> None:
+            self._parser.feed_data(data)
+            self._fields.count -= 1
+
+    monkeypatch.setattr(http, "HttpRequestParser", Folding)
+    assert refused(get(b"X: y", b"Z: z")) == 400
 
 
 ACCEPTED = [

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import tracemalloc
 import zlib
+from ast import literal_eval
 from itertools import pairwise
 from typing import Any
 
@@ -35,6 +38,17 @@ LIMITS = Limits()
 MASK = b"\x37\xfa\x21\x3d"
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
+
+
+def test_without_the_extension_of_websockets_frames_are_unmasked_all_the_same() -> None:
+    program = (
+        "import sys; sys.modules['websockets.speedups'] = None; "
+        "from sio_core.wire import websocket; "
+        "assert websocket.apply_mask.__module__ == 'websockets.utils'; "
+        "print(websocket.apply_mask(bytes([1, 2, 3, 4, 5]), bytes([0, 1, 2, 3])))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert literal_eval(ran.stdout) == bytes([1, 3, 1, 7, 5])
 
 
 def frame(
