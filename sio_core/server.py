@@ -207,7 +207,7 @@ class Server(Service, Generic[Data]):
         if self._cluster_engine is not None:
             self._cluster_engine.start()
         for namespace in list(self._hub.namespaces.values()):  # an adapter may make one as it starts
-            runtime.spawn(namespace.adapter.start)
+            namespace.adapter.start()
 
     def stop(self) -> None:
         if self._cluster_engine is not None:

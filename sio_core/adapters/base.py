@@ -264,8 +264,11 @@ class Adapter(ABC):
         :raises AdapterError: if the adapter does not work on this event loop.
         """
 
-    async def start(self) -> None:  # noqa: B027 - most adapters have nothing to start
-        """Called when the server starts, or when the namespace is made by a running server."""
+    def start(self) -> None:  # noqa: B027 - most adapters have nothing to start
+        """Called when the server starts, or when the namespace is made by a running server, before anybody is in it.
+
+        What takes time is for tasks of ``local.host.runtime``.
+        """
 
     async def close(self) -> None:  # noqa: B027
         """Called when the namespace is gone or the server closes."""

@@ -146,7 +146,7 @@ class ClusterAdapter(Adapter):
     def check(self, runtime: Runtime) -> None:
         self.driver.check(runtime)
 
-    async def start(self) -> None:
+    def start(self) -> None:
         self.closing = False
         self._started = True
         self._draining = False  # a task of another event loop may have been cancelled before it began

@@ -121,8 +121,8 @@ class HeartbeatClusterAdapter(ClusterAdapter):
         """When each other node was heard last."""
         return self._heartbeats.nodes
 
-    async def start(self) -> None:
-        await super().start()
+    def start(self) -> None:
+        super().start()
         self._heartbeats.start()
 
     async def close(self) -> None:

@@ -71,9 +71,9 @@ class RecoveringLocalAdapter(RecoveringClusterAdapter, LocalAdapter):
     def __init__(self, name: str, local: LocalSockets, driver: Local, settings: RecoverySettings) -> None:
         RecoveringClusterAdapter.__init__(self, name, local, driver, settings)
 
-    async def start(self) -> None:
+    def start(self) -> None:
         self.position = self.driver.position
-        await super().start()
+        super().start()
 
     def is_logged(self, message: Message) -> bool:
         return is_recoverable(message) and not options_of(message).volatile

@@ -96,8 +96,8 @@ class ClassicRedisAdapter(RedisAdapter):
 
     # Life
 
-    async def start(self) -> None:
-        await super().start()
+    def start(self) -> None:
+        super().start()
         driver = self.driver
         driver.subscribe_pattern(self._pattern, self._take_broadcast)
         driver.subscribe(self._requests_channel, self._take_request)

@@ -72,8 +72,8 @@ class ShardedRedisAdapter(RedisAdapter):
 
     # Life
 
-    async def start(self) -> None:
-        await super().start()
+    def start(self) -> None:
+        super().start()
         for channel in (self._channel, self._own_channel, *self._room_channels):
             self.driver.subscribe(channel, self._take_payload)
 

@@ -64,9 +64,9 @@ class StreamsAdapter(RecoveringClusterAdapter):
 
     # Life
 
-    async def start(self) -> None:
+    def start(self) -> None:
         self.position = self.driver.position_in(self.stream)
-        await super().start()
+        super().start()
         for channel in (self._channel, self._own_channel):
             self.driver.subscribe(channel, self._take_payload)
 

@@ -398,11 +398,7 @@ class Hub(Application):
 
     def _start_adapter(self, namespace: Namespace[Any]) -> None:
         if self._runtime is not None:
-            self._runtime.spawn(self._start, namespace)
-
-    async def _start(self, namespace: Namespace[Any]) -> None:
-        if self.namespaces.get(namespace.name) is namespace:  # on trio one spawned later may have run before
-            await namespace.adapter.start()
+            namespace.adapter.start()
 
     def _announce(self, namespace: Namespace[Any]) -> None:
         self._start_adapter(namespace)

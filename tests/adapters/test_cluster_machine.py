@@ -145,7 +145,7 @@ async def scenario(script: list[tuple[Any, ...]]) -> None:
             assert isinstance(adapter, BusAdapter)
             sockets.adapter = adapter
             adapters.append(adapter)
-            await adapter.start()
+            adapter.start()
         counter = 0
         for step in script:
             if step[0] == "call":

@@ -233,6 +233,12 @@ async def test_who_has_a_namespace_that_nobody_has_heard_of_yet_answers(
                 assert await ask(here) == [client.id]
 
 
+async def test_who_makes_a_namespace_has_it_at_once() -> None:
+    async with workers(1) as (_, (one,)):
+        namespace = one.io.of("/new")
+        assert one.driver.adapters["/new"] is namespace.adapter
+
+
 async def test_who_has_a_namespace_is_counted() -> None:
     async with workers() as (_, (one, two, _)):
         lose_heartbeats(one, "/new")

@@ -174,7 +174,7 @@ def test_it_has_no_other_nodes() -> None:
     adapter, _ = make_plain()
 
     async def ask() -> int:
-        await adapter.start()
+        adapter.start()
         with pytest.raises(AdapterError):
             adapter.server_side_emit(["hello"])
         with pytest.raises(AdapterError):

@@ -150,7 +150,7 @@ async def test_an_adapter_that_is_closed_late_does_not_deafen_its_successor(engi
         successor = drivers[0]("/room", room)
         successor.rooms = former.rooms
         room.adapter = successor
-        await successor.start()
+        successor.start()
         await former.close()
         assert await there.of("/room").adapter.server_count() == 2
         there.of("/room").emit("hello")

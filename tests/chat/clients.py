@@ -99,9 +99,9 @@ class Clients:
         await remote.next("connect")
         return remote
 
-    async def page(self, name: str, room: str = "lobby") -> Remote:
+    async def page(self, name: str, room: str = "lobby", **options: Any) -> Remote:
         """Connect a client like our own page, in a room."""
-        remote = await self.connect(name, auth={"client": secret(name), "nickname": name})
+        remote = await self.connect(name, auth={"client": secret(name), "nickname": name}, **options)
         await remote.next("welcome")
         await remote.ask("join", room)
         return remote

@@ -2,6 +2,7 @@
 const { createInterface } = require("node:readline");
 const { io } = require("socket.io-client");
 
+const PATIENCE = 15_000;
 const OFFSET = /^[\w-]{8}\.\d+$/;
 const sockets = new Map();
 
@@ -32,7 +33,8 @@ const actions = {
     sockets.get(name).emit(event, ...args);
   },
   ask(name, event, args, number) {
-    sockets.get(name).emit(event, ...args, (...answer) => print(name, `answer ${number}`, answer));
+    const answered = (error, ...answer) => print(name, `answer ${number}`, error ? [{ error: error.message }] : answer);
+    sockets.get(name).timeout(PATIENCE).emit(event, ...args, answered);
   },
   cut(name) {
     sockets.get(name).io.engine.close();
