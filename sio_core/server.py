@@ -201,13 +201,14 @@ class Server(Service, Generic[Data]):
     # Serving
 
     def start(self, runtime: Runtime) -> None:
-        for namespace in list(self._hub.namespaces.values()):
-            namespace.adapter.check(runtime)
+        adapters = [namespace.adapter for namespace in self._hub.namespaces.values()]
+        for adapter in adapters:
+            adapter.check(runtime)
         self._hub.start(runtime)
         if self._cluster_engine is not None:
             self._cluster_engine.start()
-        for namespace in list(self._hub.namespaces.values()):  # an adapter may make one as it starts
-            namespace.adapter.start()
+        for adapter in adapters:  # that of a namespace made from now on has started
+            adapter.start()
 
     def stop(self) -> None:
         if self._cluster_engine is not None:

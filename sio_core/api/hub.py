@@ -471,7 +471,7 @@ class Hub(Application):
                 self._violation(client)
                 return
             packet = Packet(CONNECT, name, parse_query(query))
-        client.connecting.add(packet.namespace)
+        client.begin_connecting(packet.namespace)
         self.run_steps(self._connect_steps(client, packet), None)
 
     def _connect_steps(self, client: ConnectedClient, packet: Packet) -> Steps:
@@ -486,7 +486,7 @@ class Hub(Application):
                 logger.info(
                     "a client of %r is refused: what decides about it has failed, or was cancelled", name
                 )
-                client.connecting.discard(name)
+                client.end_connecting(name)
                 namespace = self.namespaces.get(name)
                 if namespace is not None:
                     namespace.forget_pending(client)
@@ -505,7 +505,7 @@ class Hub(Application):
         else:
             namespace = yield from self._make_namespace(name, auth)
         if namespace is None:
-            client.connecting.discard(name)
+            client.end_connecting(name)
             self.send_packet(session, Packet(CONNECT_ERROR, name, {"message": "Invalid namespace"}))
             return
         namespace.pending.add(client)
@@ -516,7 +516,7 @@ class Hub(Application):
             data = saved.data if saved is not None else self._data_factory()
         except Exception as error:
             self.report(error, "data_factory", None)
-            client.connecting.discard(name)
+            client.end_connecting(name)
             namespace.forget_pending(client)
             self._send_refusal(client, name, {"message": "internal error"}, None)
             return
@@ -537,7 +537,7 @@ class Hub(Application):
                 except BaseException:  # what it awaited was cancelled
                     self._refuse(socket, {"message": "internal error"}, None, saved)
                     raise
-        client.connecting.discard(name)
+        client.end_connecting(name)
         if session.state is not OPEN or socket.closed:
             self._abandon(socket, saved)
             return
@@ -601,7 +601,7 @@ class Hub(Application):
         self, socket: Socket[Any], payload: dict[str, Any], data: Any, saved: SavedSession | None
     ) -> None:
         client, name = socket.client, socket.namespace.name
-        client.connecting.discard(name)
+        client.end_connecting(name)
         self._abandon(socket, saved)
         self._send_refusal(client, name, payload, data)
 

@@ -28,7 +28,7 @@ def make_client() -> Client[str]:
 def in_state(state: str, namespace: str = "/chat") -> Client[str]:
     client = make_client()
     if state == CONNECTING:
-        client.connecting.add(namespace)
+        client.begin_connecting(namespace)
     elif state == CONNECTED:
         client.members[namespace] = "member"
     return client
@@ -114,7 +114,7 @@ class ClientAgainstTable(RuleBasedStateMachine):
         packet = self.client.receive(text)
         assert packet is not None
         if kind == CONNECT:
-            self.client.connecting.add(namespace)
+            self.client.begin_connecting(namespace)
             self.states[namespace] = CONNECTING
         elif kind == DISCONNECT:
             del self.client.members[namespace]
@@ -123,7 +123,7 @@ class ClientAgainstTable(RuleBasedStateMachine):
     @rule(namespace=st.sampled_from(["/", "/a"]), accepted=st.booleans())
     def decide(self, namespace: str, accepted: bool) -> None:
         if self.states[namespace] == CONNECTING:
-            self.client.connecting.discard(namespace)
+            self.client.end_connecting(namespace)
             self.states[namespace] = CONNECTED if accepted else ABSENT
             if accepted:
                 self.client.members[namespace] = "member"
