@@ -18,6 +18,7 @@ from sio_core.serving.accepting import SocketAcceptor, accept_sockets
 from sio_core.serving.asyncio_shell import AsyncioProtocol, AsyncioShell
 from sio_core.serving.asyncio_tls import TlsHandshake
 from sio_core.serving.site import Site
+from sio_core.serving.trio_polling import POLLS, Poller
 from sio_core.serving.trio_shell import StreamShell
 
 if sys.platform != "win32":
@@ -34,7 +35,10 @@ def make_shell(site: Site, task_group: anyio.abc.TaskGroup, runtime: Runtime) ->
     """Return what serves connections in the event loop that runs this."""
     if sniffio.current_async_library() == "asyncio":
         return AsyncioShell(site, asyncio.get_running_loop())
-    return StreamShell(site, task_group, runtime)
+    poller = Poller() if POLLS else None
+    if poller is not None:
+        task_group.start_soon(poller.run)
+    return StreamShell(site, task_group, runtime, poller)
 
 
 async def accept(

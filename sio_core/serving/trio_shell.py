@@ -1,13 +1,14 @@
-"""The shell for trio (or any loop anyio knows): a byte stream for each connection."""
+"""The shell for trio (or any loop anyio knows).
+
+Plain connections are polled (:mod:`sio_core.serving.trio_polling`). Those with TLS, and all where there is no epoll,
+are byte streams with a task for each direction.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from traceback import clear_frames
 from typing import Any
 
@@ -20,13 +21,13 @@ from sio_core.runtime import Runtime
 from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
 from sio_core.serving.sockets import reset_on_close
+from sio_core.serving.trio_polling import HIGH_WATER, PolledDriver, Poller, hand_over
 from sio_core.wire.message import Response
 
 __all__ = ["StreamDriver", "StreamShell"]
 
 READ_SIZE = 65_536
 WRITE_SIZE = 65_536
-HIGH_WATER = 65_536
 
 logger = logging.getLogger(__name__)
 
@@ -34,32 +35,24 @@ logger = logging.getLogger(__name__)
 class StreamShell:
     """What the connections of one listener share, and who has output in this turn."""
 
-    __slots__ = ("_buffer", "_ready", "_runtime", "connections", "site", "task_group")
+    __slots__ = ("_poller", "_ready", "_runtime", "connections", "site", "task_group")
 
-    def __init__(self, site: Site, task_group: anyio.abc.TaskGroup, runtime: Runtime) -> None:
+    def __init__(
+        self, site: Site, task_group: anyio.abc.TaskGroup, runtime: Runtime, poller: Poller | None
+    ) -> None:
+        """:param poller: of plain connections; ``None`` where there is no epoll."""
         self.site = site
         self.task_group = task_group
-        self.connections: set[StreamDriver | TlsHandshake] = set()
-        self._ready: list[StreamDriver] = []
+        self.connections: set[PolledDriver | StreamDriver | TlsHandshake] = set()
+        self._ready: list[PolledDriver | StreamDriver] = []
         self._runtime = runtime
-        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._poller = poller
 
     def now(self) -> float:
         """Seconds on the loop's monotonic clock."""
         return self._runtime.now()
 
-    def read(self, handle: socket.socket) -> bytes:
-        """Read what a socket has; it must not block.
-
-        ``recv`` would take memory for the most there may be and give back nearly all of it. What is allocated
-        meanwhile then lies in between, and the heap grows for hours.
-
-        :raises BlockingIOError: if it has nothing.
-        :raises OSError: if the connection is broken.
-        """
-        return bytes(self._buffer[: handle.recv_into(self._buffer)])
-
-    def output_ready(self, driver: StreamDriver) -> None:
+    def output_ready(self, driver: PolledDriver | StreamDriver) -> None:
         """Have a connection write soon."""
         self._ready.append(driver)
         if len(self._ready) == 1:
@@ -94,7 +87,11 @@ class StreamShell:
             if secure is None:
                 await anyio.aclose_forcefully(stream)
                 return
-            driver = StreamDriver(self, secure, address, port, context is not None, unread, keep_next)
+            driver: PolledDriver | StreamDriver
+            if self._poller is not None and context is None:
+                driver = PolledDriver(self, self._poller, stream, address, port, unread, keep_next)
+            else:
+                driver = StreamDriver(self, secure, address, port, context is not None, unread, keep_next)
             self.connections.add(driver)
             if refusal is not None:
                 driver.refuse(refusal)
@@ -161,11 +158,7 @@ class TlsHandshake:
 
 
 class StreamDriver(Driver):
-    """One connection on a byte stream.
-
-    What is due is written at once where the kernel takes it, as asyncio does; a second task writes what it does not
-    take, and everything where there is TLS in between.
-    """
+    """One connection on a byte stream."""
 
     __slots__ = (
         "_connection",
@@ -173,7 +166,6 @@ class StreamDriver(Driver):
         "_reading",
         "_scope",
         "_shell",
-        "_socket",
         "_stream",
         "_unread",
         "_unsent",
@@ -193,7 +185,6 @@ class StreamDriver(Driver):
         self._shell = shell
         self._stream = stream
         self._unread = unread
-        self._socket: Any = None if secure else stream.extra(anyio.abc.SocketAttribute.raw_socket, None)
         self._output: list[bytes] = []
         self._unsent = 0
         self._wakeup = anyio.Event()
@@ -220,7 +211,6 @@ class StreamDriver(Driver):
         except* Exception:
             logger.exception("a connection is dropped after an internal error")
         finally:
-            self._socket = None
             self._connection.connection_lost(self._shell.now())
             self._connection.detach()
             await anyio.aclose_forcefully(self._stream)
@@ -245,8 +235,9 @@ class StreamDriver(Driver):
             if self._unread:
                 data, self._unread = self._unread, b""
             else:
-                data = await self._receive()
-                if not data:
+                try:
+                    data = await self._stream.receive(READ_SIZE)
+                except anyio.EndOfStream:
                     connection.receive_eof(self._shell.now())
                     self._take()
                     return
@@ -256,27 +247,10 @@ class StreamDriver(Driver):
                 self._reading = anyio.Event()
                 await self._reading.wait()
 
-    async def _receive(self) -> bytes:
-        """Wait for bytes; none at the end of the stream."""
-        handle = self._socket
-        if handle is None:
-            try:
-                return await self._stream.receive(READ_SIZE)
-            except anyio.EndOfStream:
-                return b""
-        while True:
-            # The stream would try to read first, in vain: what there was has been read.
-            await anyio.wait_readable(handle)
-            with suppress(BlockingIOError):
-                return self._shell.read(handle)
-
     def _take(self) -> None:
-        """Take what is to be written, and write what the kernel takes now."""
+        """Take what is to be written, for the task that writes."""
         connection = self._connection
         output = connection.data_to_send()
-        if output and self._socket is not None and not self._unsent:
-            with suppress(OSError):  # the writing task finds out whether it would block, or is broken
-                output = output[self._socket.send(output) :]
         if output:
             self._output.append(output)
             self._unsent += len(output)
@@ -296,7 +270,8 @@ class StreamDriver(Driver):
         while True:
             if not self._output:
                 if connection.departing:
-                    self._depart()
+                    handle = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
+                    hand_over(self._shell.site.siblings, handle, connection)
                 if connection.closing or connection.departing:
                     self._scope.cancel()
                     return
@@ -310,14 +285,6 @@ class StreamDriver(Driver):
                 self._unsent -= len(part)
             if connection.blocked and self._unsent <= HIGH_WATER // 4:
                 connection.resume_writing(self._shell.now())
-
-    def _depart(self) -> None:
-        """Hand the connection over: everything was written."""
-        siblings = self._shell.site.siblings
-        handle: Any = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
-        if siblings is not None:
-            # The stream's own descriptor is closed, and this one goes on.
-            siblings.hand_over(os.dup(handle.fileno()), *self._connection.depart())
 
     # What the connection calls
 
