@@ -236,7 +236,13 @@ class JsonParser(Parser):
         prefix: bytes,
     ) -> tuple[bytes, list[bytes]]:
         """Do what :meth:`encode_messages` does, for an ACK."""
-        return self._encode(ACK, namespace, data, id, prefix)
+        if namespace != "/":
+            return self._encode(ACK, namespace, data, id, prefix)
+        try:
+            return b"%b3%d%b" % (prefix, id, _dumps(data, None, _OPTIONS)), []
+        except TypeError:
+            pass
+        return self._encode_any(ACK, namespace, data, id, prefix)
 
     def _encode(
         self,
