@@ -201,14 +201,17 @@ class Server(Service, Generic[Data]):
     # Serving
 
     def start(self, runtime: Runtime) -> None:
-        adapters = [namespace.adapter for namespace in self._hub.namespaces.values()]
-        for adapter in adapters:
-            adapter.check(runtime)
+        namespaces = list(self._hub.namespaces.values())
+        for namespace in namespaces:
+            namespace.adapter.check(runtime)
         self._hub.start(runtime)
         if self._cluster_engine is not None:
             self._cluster_engine.start()
-        for adapter in adapters:  # that of a namespace made from now on has started
-            adapter.start()
+        for (
+            namespace
+        ) in namespaces:  # one made from now on starts its adapter; one that gave way to it does not
+            if self._hub.namespaces.get(namespace.name) is namespace:
+                namespace.adapter.start()
 
     def stop(self) -> None:
         if self._cluster_engine is not None:

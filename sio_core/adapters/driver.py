@@ -98,11 +98,10 @@ class Driver(ABC):
 
     def attach(self, adapter: ClusterAdapter) -> None:
         """An adapter starts."""
-        first = not self.adapters
-        self.adapters[adapter.name] = adapter
-        if first:
+        if not self.adapters:
             self.publishing = True
             self.open()
+        self.adapters[adapter.name] = adapter
 
     async def detach(self, adapter: ClusterAdapter) -> None:
         """An adapter is closed. One that was replaced under its name, or never started, is of no interest."""

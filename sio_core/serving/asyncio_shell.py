@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from abc import abstractmethod
 from typing import Any, Protocol, cast
@@ -17,7 +16,7 @@ from sio_core.engineio.engine import Pending
 from sio_core.runtime import as_error
 from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
-from sio_core.serving.sockets import reset_on_close
+from sio_core.serving.sockets import hand_over, reset_on_close
 
 __all__ = ["AsyncioProtocol", "AsyncioShell", "OpenConnection", "peer_of"]
 
@@ -255,8 +254,8 @@ class AsyncioProtocol(Driver):
 
     def _depart(self, connection: Connection) -> None:
         """Hand the connection over, once everything was written."""
-        transport, siblings = self._transport, self._shell.site.siblings
-        if transport is None or siblings is None or transport.is_closing():
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return
         if self._reading:
             self._reading = False
@@ -264,12 +263,7 @@ class AsyncioProtocol(Driver):
         if transport.get_write_buffer_size():
             transport.set_write_buffer_limits(high=0)  # so that it says when nothing is left
         else:
-            try:  # the transport's own descriptor is closed, and this one goes on
-                descriptor = os.dup(transport.get_extra_info("socket").fileno())
-            except OSError as error:
-                logger.warning("a connection for a sibling is dropped: %s", error)
-            else:
-                siblings.hand_over(descriptor, *connection.depart())
+            hand_over(self._shell.site.siblings, transport.get_extra_info("socket").fileno(), connection)
             transport.abort()
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
 import struct
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["reset_on_close"]
+if TYPE_CHECKING:
+    from sio_core.serving.connection import Connection
+    from sio_core.serving.site import Siblings
+
+__all__ = ["hand_over", "reset_on_close"]
 
 LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+
+logger = logging.getLogger(__name__)
 
 
 def reset_on_close(handle: Any) -> None:
@@ -20,3 +28,15 @@ def reset_on_close(handle: Any) -> None:
     if handle is not None:
         with suppress(OSError):
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+
+
+def hand_over(siblings: Siblings | None, descriptor: int, connection: Connection) -> None:
+    """Give a connection to another process, once everything was written; the descriptor here is to be closed."""
+    if siblings is None:
+        return
+    try:
+        copy = os.dup(descriptor)
+    except OSError as error:
+        logger.warning("a connection for a sibling is dropped: %s", error)
+    else:
+        siblings.hand_over(copy, *connection.depart())

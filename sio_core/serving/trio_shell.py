@@ -7,6 +7,7 @@ are byte streams with a task for each direction.
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from traceback import clear_frames
@@ -16,13 +17,11 @@ import anyio
 import anyio.abc
 from anyio.streams.tls import TLSStream
 
-from sio_core.engineio.engine import Pending
 from sio_core.runtime import Runtime
-from sio_core.serving.connection import Connection, Driver
 from sio_core.serving.site import Site
-from sio_core.serving.sockets import reset_on_close
-from sio_core.serving.trio_polling import HIGH_WATER, PolledDriver, Poller, hand_over
-from sio_core.wire.message import Response
+from sio_core.serving.sockets import hand_over
+from sio_core.serving.trio_driver import HIGH_WATER, LOW_WATER, TrioDriver
+from sio_core.serving.trio_polling import PolledDriver, Poller
 
 __all__ = ["StreamDriver", "StreamShell"]
 
@@ -43,8 +42,8 @@ class StreamShell:
         """:param poller: of plain connections; ``None`` where there is no epoll."""
         self.site = site
         self.task_group = task_group
-        self.connections: set[PolledDriver | StreamDriver | TlsHandshake] = set()
-        self._ready: list[PolledDriver | StreamDriver] = []
+        self.connections: set[TrioDriver | TlsHandshake] = set()
+        self._ready: list[TrioDriver] = []
         self._runtime = runtime
         self._poller = poller
 
@@ -52,7 +51,7 @@ class StreamShell:
         """Seconds on the loop's monotonic clock."""
         return self._runtime.now()
 
-    def output_ready(self, driver: PolledDriver | StreamDriver) -> None:
+    def output_ready(self, driver: TrioDriver) -> None:
         """Have a connection write soon."""
         self._ready.append(driver)
         if len(self._ready) == 1:
@@ -87,11 +86,13 @@ class StreamShell:
             if secure is None:
                 await anyio.aclose_forcefully(stream)
                 return
-            driver: PolledDriver | StreamDriver
+            handle: Any = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+            driver: TrioDriver
             if self._poller is not None and context is None:
-                driver = PolledDriver(self, self._poller, stream, address, port, unread, keep_next)
+                driver = PolledDriver(self, self._poller, handle, address, port, unread, keep_next)
             else:
-                driver = StreamDriver(self, secure, address, port, context is not None, unread, keep_next)
+                secured = context is not None
+                driver = StreamDriver(self, secure, handle, address, port, secured, unread, keep_next)
             self.connections.add(driver)
             if refusal is not None:
                 driver.refuse(refusal)
@@ -157,62 +158,40 @@ class TlsHandshake:
         self._scope.cancel()
 
 
-class StreamDriver(Driver):
+class StreamDriver(TrioDriver):
     """One connection on a byte stream."""
 
-    __slots__ = (
-        "_connection",
-        "_output",
-        "_reading",
-        "_scope",
-        "_shell",
-        "_stream",
-        "_unread",
-        "_unsent",
-        "_wakeup",
-    )
+    __slots__ = ("_output", "_reading", "_scope", "_stream", "_wakeup")
 
     def __init__(
         self,
         shell: StreamShell,
         stream: anyio.abc.ByteStream,
+        handle: socket.socket,
         address: str,
         port: int,
         secure: bool,
         unread: bytes,
         keep_next: bool,
     ) -> None:
-        self._shell = shell
+        super().__init__(shell, handle, address, port, secure, unread, keep_next)
         self._stream = stream
-        self._unread = unread
         self._output: list[bytes] = []
-        self._unsent = 0
         self._wakeup = anyio.Event()
         self._reading = anyio.Event()
         self._reading.set()
         self._scope = anyio.CancelScope()
-        self._connection = Connection(
-            shell.site,
-            self,
-            shell.now(),
-            address=address,
-            port=port,
-            secure=secure,
-            keep_next=keep_next,
-        )
 
     async def run(self) -> None:
-        """Move bytes both ways until the connection ends."""
         try:
             with self._scope:
                 async with anyio.create_task_group() as task_group:
                     task_group.start_soon(self._until_lost, self._write)
                     await self._until_lost(self._read)
         except* Exception:
-            logger.exception("a connection is dropped after an internal error")
+            self._fail()
         finally:
-            self._connection.connection_lost(self._shell.now())
-            self._connection.detach()
+            self._lose()
             await anyio.aclose_forcefully(self._stream)
 
     async def _until_lost(self, move: Callable[[], Awaitable[None]]) -> None:
@@ -243,9 +222,13 @@ class StreamDriver(Driver):
                     return
             connection.receive_data(data, self._shell.now())
             self._take()
-            if connection.paused:
+            if not self._wants_input:
                 self._reading = anyio.Event()
                 await self._reading.wait()
+
+    @property
+    def _wants_input(self) -> bool:
+        return not (self._connection.paused or self._connection.closing)
 
     def _take(self) -> None:
         """Take what is to be written, for the task that writes."""
@@ -259,7 +242,7 @@ class StreamDriver(Driver):
             self._wakeup.set()
         if connection.changed:
             connection.changed = False
-            if not connection.paused:
+            if self._wants_input:
                 self._reading.set()
             if connection.aborting:
                 self.abort()
@@ -270,8 +253,7 @@ class StreamDriver(Driver):
         while True:
             if not self._output:
                 if connection.departing:
-                    handle = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
-                    hand_over(self._shell.site.siblings, handle, connection)
+                    hand_over(self._shell.site.siblings, self._socket.fileno(), connection)
                 if connection.closing or connection.departing:
                     self._scope.cancel()
                     return
@@ -283,51 +265,17 @@ class StreamDriver(Driver):
                 part = output[start : start + WRITE_SIZE]
                 await self._stream.send(part)
                 self._unsent -= len(part)
-            if connection.blocked and self._unsent <= HIGH_WATER // 4:
+            if connection.blocked and self._unsent <= LOW_WATER:
                 connection.resume_writing(self._shell.now())
 
-    # What the connection calls
-
-    def output_ready(self) -> None:
-        self._shell.output_ready(self)
-
-    def wait_for(self, pending: Pending) -> None:
-        self._shell.task_group.start_soon(self._wait_for, pending)
-
-    def unsent(self) -> int:
-        return self._unsent
-
-    async def _wait_for(self, pending: Pending) -> None:
-        result, failure = None, None
-        try:
-            result = await pending.awaitable
-        except Exception as error:
-            failure = error
-        try:
-            self._connection.resume(pending, result, failure, self._shell.now())
-        except Exception:
-            logger.exception("a connection is dropped after an internal error")
-            self._scope.cancel()
-
     # What the shell calls
-
-    def refuse(self, response: Response) -> None:
-        """This connection is one too many."""
-        self._connection.refuse(response)
 
     def flush(self) -> None:
         """Write what is due."""
         try:
             self._take()
         except Exception:
-            logger.exception("a connection is dropped after an internal error")
-            self._scope.cancel()
+            self._fail()
 
-    def close(self) -> None:
-        """The listener is going away."""
-        self._connection.close()
-
-    def abort(self) -> None:
-        """Drop the connection now."""
-        reset_on_close(self._stream.extra(anyio.abc.SocketAttribute.raw_socket, None))
+    def _drop(self) -> None:
         self._scope.cancel()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from threading import get_ident
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import anyio.lowlevel
 import pytest
+import sniffio
 
 from sio_core import AdapterError, ConnectError, Limits, Namespace, Recovery, Server, Socket, event
+from sio_core.adapters.base import Adapter
+from sio_core.adapters.memory import MemoryAdapter
 from sio_core.api.namespace import ParentNamespace
 from sio_core.testing import TestClient, VirtualClock, settle
 from tests.helpers.waiting import eventually
@@ -287,6 +291,36 @@ async def test_a_new_namespace_is_announced_to_async_listeners_once_the_server_r
         io.of("/b")
         await eventually(lambda: (sorted(names), len(threads)) == (["/a", "/b"], 2))
     assert get_ident() not in threads
+
+
+class Starting(MemoryAdapter):
+    """Notes which adapters start."""
+
+    started: ClassVar[list[Adapter]] = []
+
+    def start(self) -> None:
+        self.started.append(self)
+
+
+async def test_what_gives_way_to_another_as_the_server_starts_is_not_started() -> None:
+    class Mine(Namespace):
+        pass
+
+    io = Server(adapter=Starting)
+    Starting.started.clear()
+
+    async def replace(namespace: Namespace) -> None:
+        if namespace.name == "/b" and type(namespace) is not Mine:
+            io.register(Mine("/b"))
+
+    io.on("new_namespace", replace)
+    replaced = io.of("/b")
+    async with TestClient(io):
+        await eventually(lambda: type(io.of("/b")) is Mine)
+    # From Python 3.12 on the listener runs before the adapters start.
+    assert Starting.started.count(io.of("/b").adapter) == 1
+    is_eager = sys.version_info >= (3, 12) and sniffio.current_async_library() == "asyncio"
+    assert (replaced.adapter in Starting.started) is not is_eager
 
 
 # Dynamic namespaces
