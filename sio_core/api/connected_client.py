@@ -86,6 +86,7 @@ class ConnectedClient(Client[Socket[Any]]):
     """One client: what its namespaces share.
 
     :ivar conn: the Engine.IO session.
+    :ivar connect_timeout: the time that it has to join a namespace; ``None`` once it has.
     :ivar issued: when it connected, in milliseconds since 1970.
     """
 
@@ -96,7 +97,7 @@ class ConnectedClient(Client[Socket[Any]]):
     ) -> None:
         super().__init__(parser.decoder(limits))
         self.conn = session
-        self.connect_timeout = connect_timeout
+        self.connect_timeout: ConnectTimeout | None = connect_timeout
         self.issued = int(time.time() * 1000)
         self.attachment_timeout: AttachmentTimeout | None = None
         self.allowance: Allowance | None = None

@@ -278,10 +278,9 @@ class Hub(Application):
 
     def _closed(self, session: Session, event: Closed) -> None:
         client: ConnectedClient = session.context
-        for timed in (client.attachment_timeout, client.allowance):
+        for timed in (client.connect_timeout, client.attachment_timeout, client.allowance):
             if timed is not None:
                 self.deadlines.cancel(timed)
-        self.deadlines.cancel(client.connect_timeout)
         client.reset()
         for socket in list(client.members.values()):
             socket.close(event.reason, event.details)
@@ -627,7 +626,9 @@ class Hub(Application):
         namespace.accept(socket)
         if socket.closed:  # by a listener of rooms
             return
-        self.deadlines.cancel(client.connect_timeout)
+        if client.connect_timeout is not None:
+            self.deadlines.cancel(client.connect_timeout)
+            client.connect_timeout = None
         self.engine.join(session)
         if missed:
             session.replay([packet for packets in missed for packet in packets])

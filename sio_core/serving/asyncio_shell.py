@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from abc import abstractmethod
+from contextvars import copy_context
 from typing import Any, Protocol, cast
 
 from sio_core.engineio.engine import Pending
@@ -94,7 +95,16 @@ class AsyncioShell:
 class AsyncioProtocol(Driver):
     """One connection on an asyncio loop: an :class:`asyncio.Protocol` in all but name, so that it can be compiled."""
 
-    __slots__ = ("_connection", "_is_counted", "_keep_next", "_reading", "_shell", "_transport", "_unread")
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_is_counted",
+        "_keep_next",
+        "_reading",
+        "_shell",
+        "_transport",
+        "_unread",
+    )
 
     def __init__(
         self, shell: AsyncioShell, unread: bytes = b"", keep_next: bool = False, is_counted: bool = False
@@ -106,6 +116,7 @@ class AsyncioProtocol(Driver):
         :param is_counted: it counts among the connections already.
         """
         self._shell = shell
+        self._context = copy_context()  # uvloop has one for all connections of a listener
         self._is_counted = is_counted
         self._unread = unread
         self._keep_next = keep_next
@@ -145,7 +156,7 @@ class AsyncioProtocol(Driver):
         if connection is None or self._transport is None:
             return
         try:
-            connection.receive_data(data, self._shell.loop.time())
+            self._context.run(connection.receive_data, data, self._shell.loop.time())
             output = connection.data_to_send()
         except Exception:
             logger.exception("a connection is dropped after an internal error")
@@ -168,7 +179,7 @@ class AsyncioProtocol(Driver):
         if connection is not None:
             self._shell.connections.discard(self)
             self._shell.site.connection_lost(connection.address)
-            connection.connection_lost(self._shell.loop.time())
+            self._context.run(connection.connection_lost, self._shell.loop.time())
             connection.detach()
 
     def pause_writing(self) -> None:

@@ -125,7 +125,7 @@ class PolledDriver(TrioDriver):
             await self._ended.wait()
         finally:
             self._drop()
-            self._lose()
+            self.context.run(self._lose)
             self._socket.close()
 
     # What the poller calls

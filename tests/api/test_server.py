@@ -10,6 +10,7 @@ import ssl
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from tests.api.peer import Peer, running
 
 pytestmark = pytest.mark.anyio
 
+USER: ContextVar[str] = ContextVar("user", default="nobody")
 HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
 
 
@@ -804,6 +806,30 @@ async def test_tls_with_certificates_of_clients(tmp_path: Path) -> None:
             with pytest.raises(httpx.TransportError):
                 await client.get(HANDSHAKE)
     logging.disable(logging.NOTSET)
+
+
+async def test_context_variables_are_those_of_one_connection() -> None:
+    io = Server()
+
+    @io.on("login")
+    def login(socket: Socket, name: str) -> None:
+        USER.set(name)
+
+    @io.on("who")
+    def who(socket: Socket) -> str:
+        return USER.get()
+
+    async with io.listen() as listening:
+        for name, expected in (("ann", "ann"), (None, "nobody")):
+            async with httpx.AsyncClient(base_url=listening.url) as client:
+                reply = await client.get(HANDSHAKE)
+                url = f"{HANDSHAKE}&sid={reply.text[9:29]}"
+                packets = (
+                    ["40", '420["who"]'] if name is None else ["40", f'42["login","{name}"]', '420["who"]']
+                )
+                for packet in packets:
+                    await client.post(url, content=packet)
+                assert (await client.get(url)).text.endswith(f'430["{expected}"]')
 
 
 async def test_counts() -> None:
