@@ -109,7 +109,7 @@ async def test_what_code_that_waits_sends_arrives(postgres: PostgreSQL) -> None:
         assert await client.receive() == ["bytes", b"\x01", {"large": "x" * 10_000}]
         assert await client.receive() == ["last"]
         assert await client.wait_disconnected() == "io server disconnect"
-        assert events == [[1, "two"]]
+        await eventually(lambda: events == [[1, "two"]])
 
 
 async def test_what_coroutines_send_arrives_in_the_order_in_which_it_is_awaited(postgres: PostgreSQL) -> None:
