@@ -18,7 +18,7 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
-from sio_core import Server, Session, Socket
+from sio_core import Server, Socket
 from sio_core.serving import listeners, standalone
 from sio_core.serving.connection import Connection
 from sio_core.serving.trio_driver import LOW_WATER
@@ -331,7 +331,7 @@ async def test_an_internal_error_at_the_end_of_a_connection_hurts_nobody_else(
         await one.join()
         await two.join()
         with monkeypatch.context() as patched:
-            patched.setattr(Session, "websocket_lost", fail)
+            patched.setattr(Connection, "connection_lost", fail)
             two.handle.close()
             await eventually(lambda: len(io._shells[0].connections) == 1)
         io.emit("still here")
