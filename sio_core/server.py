@@ -207,9 +207,8 @@ class Server(Service, Generic[Data]):
         self._hub.start(runtime)
         if self._cluster_engine is not None:
             self._cluster_engine.start()
-        for (
-            namespace
-        ) in namespaces:  # one made from now on starts its adapter; one that gave way to it does not
+        # One made from now on has started its adapter; one that gave way to it does not start.
+        for namespace in namespaces:
             if self._hub.namespaces.get(namespace.name) is namespace:
                 namespace.adapter.start()
 

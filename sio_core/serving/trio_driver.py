@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sio_core.engineio.engine import Pending
 from sio_core.serving.connection import Connection, Driver
@@ -15,7 +15,7 @@ from sio_core.wire.message import Response
 if TYPE_CHECKING:
     from sio_core.serving.trio_shell import StreamShell
 
-__all__ = ["HIGH_WATER", "LOW_WATER", "TrioDriver"]
+__all__ = ["HIGH_WATER", "LOW_WATER", "Accepted", "TrioDriver"]
 
 HIGH_WATER: Final = 65_536
 """Bytes that wait when the peer counts as taking nothing."""
@@ -25,38 +25,48 @@ LOW_WATER: Final = HIGH_WATER // 4
 logger = logging.getLogger(__name__)
 
 
+class Accepted(NamedTuple):
+    """A connection that was accepted, here or by another process: what :class:`Connection` is told of it.
+
+    :ivar handle: its socket.
+    :ivar unread: what was read of it elsewhere.
+    """
+
+    handle: socket.socket
+    address: str
+    port: int
+    secure: bool
+    unread: bytes
+    keep_next: bool
+
+
 class TrioDriver(Driver):
-    """One connection. The parameters are those of :meth:`StreamShell.serve` and :class:`Connection`."""
+    """One connection."""
 
     __slots__ = ("_connection", "_shell", "_socket", "_unread", "_unsent")
 
-    def __init__(
-        self,
-        shell: StreamShell,
-        handle: socket.socket,
-        address: str,
-        port: int,
-        secure: bool,
-        unread: bytes,
-        keep_next: bool,
-    ) -> None:
+    def __init__(self, shell: StreamShell, accepted: Accepted) -> None:
         self._shell = shell
-        self._socket = handle
-        self._unread = unread
+        self._socket = accepted.handle
+        self._unread = accepted.unread
         self._unsent = 0
         self._connection = Connection(
             shell.site,
             self,
             shell.now(),
-            address=address,
-            port=port,
-            secure=secure,
-            keep_next=keep_next,
+            address=accepted.address,
+            port=accepted.port,
+            secure=accepted.secure,
+            keep_next=accepted.keep_next,
         )
 
     @abstractmethod
     async def run(self) -> None:
         """Move bytes both ways until the connection ends."""
+
+    @abstractmethod
+    def _take(self) -> None:
+        """Take what is to be written."""
 
     @abstractmethod
     def _drop(self) -> None:
@@ -102,6 +112,13 @@ class TrioDriver(Driver):
     def refuse(self, response: Response) -> None:
         """This connection is one too many."""
         self._connection.refuse(response)
+
+    def flush(self) -> None:
+        """Write what is due."""
+        try:
+            self._take()
+        except Exception:
+            self._fail()
 
     def close(self) -> None:
         """The listener is going away."""

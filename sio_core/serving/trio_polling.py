@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from sio_core.serving.sockets import hand_over
-from sio_core.serving.trio_driver import HIGH_WATER, LOW_WATER, TrioDriver
+from sio_core.serving.trio_driver import HIGH_WATER, LOW_WATER, Accepted, TrioDriver
 
 if TYPE_CHECKING:
     from sio_core.serving.trio_shell import StreamShell
@@ -98,20 +98,11 @@ class PolledDriver(TrioDriver):
 
     __slots__ = ("_at_end", "_descriptor", "_ended", "_is_over", "_output", "_poller", "_watched", "context")
 
-    def __init__(
-        self,
-        shell: StreamShell,
-        poller: Poller,
-        handle: socket.socket,
-        address: str,
-        port: int,
-        unread: bytes,
-        keep_next: bool,
-    ) -> None:
-        super().__init__(shell, handle, address, port, False, unread, keep_next)
+    def __init__(self, shell: StreamShell, accepted: Accepted, poller: Poller) -> None:
+        super().__init__(shell, accepted)
         self.context = copy_context()
         self._poller = poller
-        self._descriptor = handle.fileno()
+        self._descriptor = accepted.handle.fileno()
         self._watched = 0
         self._at_end = False
         self._is_over = False
@@ -252,12 +243,3 @@ class PolledDriver(TrioDriver):
             self._is_over = True
             self._poller.forget(self._descriptor)
             self._ended.set()
-
-    # What the shell calls
-
-    def flush(self) -> None:
-        """Write what is due."""
-        try:
-            self._take()
-        except Exception:
-            self._fail()

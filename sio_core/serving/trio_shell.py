@@ -7,7 +7,6 @@ are byte streams with a task for each direction.
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from traceback import clear_frames
@@ -20,7 +19,7 @@ from anyio.streams.tls import TLSStream
 from sio_core.runtime import Runtime
 from sio_core.serving.site import Site
 from sio_core.serving.sockets import hand_over
-from sio_core.serving.trio_driver import HIGH_WATER, LOW_WATER, TrioDriver
+from sio_core.serving.trio_driver import HIGH_WATER, LOW_WATER, Accepted, TrioDriver
 from sio_core.serving.trio_polling import PolledDriver, Poller
 
 __all__ = ["StreamDriver", "StreamShell"]
@@ -87,12 +86,12 @@ class StreamShell:
                 await anyio.aclose_forcefully(stream)
                 return
             handle: Any = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+            accepted = Accepted(handle, address, port, context is not None, unread, keep_next)
             driver: TrioDriver
-            if self._poller is not None and context is None:
-                driver = PolledDriver(self, self._poller, handle, address, port, unread, keep_next)
+            if self._poller is not None and not accepted.secure:
+                driver = PolledDriver(self, accepted, self._poller)
             else:
-                secured = context is not None
-                driver = StreamDriver(self, secure, handle, address, port, secured, unread, keep_next)
+                driver = StreamDriver(self, accepted, secure)
             self.connections.add(driver)
             if refusal is not None:
                 driver.refuse(refusal)
@@ -163,18 +162,8 @@ class StreamDriver(TrioDriver):
 
     __slots__ = ("_output", "_reading", "_scope", "_stream", "_wakeup")
 
-    def __init__(
-        self,
-        shell: StreamShell,
-        stream: anyio.abc.ByteStream,
-        handle: socket.socket,
-        address: str,
-        port: int,
-        secure: bool,
-        unread: bytes,
-        keep_next: bool,
-    ) -> None:
-        super().__init__(shell, handle, address, port, secure, unread, keep_next)
+    def __init__(self, shell: StreamShell, accepted: Accepted, stream: anyio.abc.ByteStream) -> None:
+        super().__init__(shell, accepted)
         self._stream = stream
         self._output: list[bytes] = []
         self._wakeup = anyio.Event()
@@ -267,15 +256,6 @@ class StreamDriver(TrioDriver):
                 self._unsent -= len(part)
             if connection.blocked and self._unsent <= LOW_WATER:
                 connection.resume_writing(self._shell.now())
-
-    # What the shell calls
-
-    def flush(self) -> None:
-        """Write what is due."""
-        try:
-            self._take()
-        except Exception:
-            self._fail()
 
     def _drop(self) -> None:
         self._scope.cancel()

@@ -34,7 +34,7 @@ NAMESPACE: Final[dict[str, frozenset[int]]] = {
 }
 """The packets that are legal in each state."""
 
-NONE: Final[frozenset[str]] = frozenset()
+NO_NAMESPACES: Final[frozenset[str]] = frozenset()
 
 
 class Client(Generic[Member]):
@@ -53,7 +53,7 @@ class Client(Generic[Member]):
     @property
     def connecting(self) -> Collection[str]:
         """The namespaces that it asked for and is neither in nor refused from."""
-        return NONE if self._connecting is None else self._connecting
+        return NO_NAMESPACES if self._connecting is None else self._connecting
 
     def begin_connecting(self, namespace: str) -> None:
         """It asks for a namespace."""

@@ -123,7 +123,7 @@ BINARY = [
     (Packet(EVENT, "/admin", ["test", b"1"], 13), [f'51-/admin,13["test",{P0}]', b"1"]),
     (Packet(EVENT, "/", ["a", {"b": [None, b"1"]}]), [f'51-["a",{{"b":[null,{P0}]}}]', b"1"]),
     (Packet(ACK, "/", [b"1"], 1), [f"61-1[{P0}]", b"1"]),
-    (Packet(ACK, "/back", ["a", b"xxx", {}], 127), [f'61-/back,127["a",{P0},{{}}]', b"xxx"]),
+    (Packet(ACK, "/back", ["a", b"abc", {}], 127), [f'61-/back,127["a",{P0},{{}}]', b"abc"]),
 ]
 
 
